@@ -1,0 +1,1 @@
+"""A model before and at rest: data, training, export, bundles, the registry. Knows no web."""

@@ -1,0 +1,195 @@
+"""One model version as files: what a bundle declares, and how it is read, verified and written.
+
+It must not know how a model was trained or how it is served; both sides meet here.
+
+    <model>/<version>/
+        manifest.json        everything below, written last: a directory without one is no version
+        model.fp32.onnx ...  one file per variant
+        weights.safetensors  what a later fine-tuning starts from
+        samples.npz          held-out rows with expected outputs, for warm-up and self-test
+        tokenizer.json       text models only
+        card.md, *.png       for people
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+
+from models.errors import BundleError
+from models.tasks import Task
+
+MANIFEST = "manifest.json"
+SAMPLES = "samples.npz"
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Version = Annotated[int, msgspec.Meta(ge=1)]
+Role = Literal["logits", "probabilities", "embedding"]
+
+
+class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input or output of the graph. A string in `shape` is a symbolic axis; axis 0 is the batch.
+
+    `dtype` is numpy's name ("float32", "int64", "object" for strings).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    role: Role | None = None
+
+
+class Padding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How rows of different lengths share a batch: pad `axis` of the named inputs up to a bucket.
+
+    `values` maps each input that has the axis to its pad value. What tells the model which part is
+    real (a mask, or lengths) is an input like any other, so padding never changes an answer.
+    """
+
+    axis: str
+    values: dict[str, float]
+    buckets: tuple[int, ...]
+    minimum: int = 1
+
+    @property
+    def maximum(self) -> int:
+        """The longest row that the model takes."""
+        return self.buckets[-1]
+
+
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One precision of the model. `absent` where it was built and measured but not shipped.
+
+    `accuracy` is on the whole held-out split, `parity` the largest absolute difference of a
+    probability from the fp32 graph on `samples.npz`'s source rows.
+    `independent`: a row's answer does not depend on its batch mates.
+    """
+
+    name: Literal["fp32", "fp16", "int8"]
+    file: str
+    bytes: int
+    accuracy: float
+    parity: float
+    independent: bool
+    absent: bool = False
+    quantization: Literal["static", "dynamic"] | None = None
+
+
+class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A share of correct answers over `n` rows, with its 95 % Wilson interval."""
+
+    value: float
+    n: int
+    low: float
+    high: float
+
+
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a version comes from: enough to repeat the run, and to trace a later one back to it."""
+
+    data_sha256: str
+    parameters: dict[str, int | float | str | bool]
+    seed: int
+    duration_s: float
+    device: str
+    created_at: str
+    code_revision: str | None = None
+    parent: int | None = None
+    trigger: str = "person"
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a bundle says of itself. `files` maps each file present (but this one) to its sha256."""
+
+    name: Name
+    version: Version
+    description: str
+    task: Task
+    labels: tuple[str, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    variants: tuple[Variant, ...]
+    metrics: dict[str, Metric]
+    training: Training
+    files: dict[str, str]
+    padding: Padding | None = None
+    format: Literal[1] = 1
+
+    def variant(self, name: str) -> Variant:
+        """The variant called `name`; BundleError names the ones there are."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        known = ", ".join(v.name for v in self.variants)
+        raise BundleError(f"{self.name}/{self.version} has no variant '{name}', only {known}")
+
+    def output(self, role: Role) -> Tensor | None:
+        """The output that plays `role`, if the model has one."""
+        return next((tensor for tensor in self.outputs if tensor.role == role), None)
+
+
+def read(directory: Path) -> Manifest:
+    """The manifest of the bundle in `directory`; BundleError when it is missing or malformed."""
+    path = directory / MANIFEST
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror or error}") from error
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{path}: {error}") from error
+    for name in [*manifest.files, *(v.file for v in manifest.variants)]:
+        if Path(name).name != name:
+            raise BundleError(f"{path}: the file name '{name}' leaves the bundle")
+    return manifest
+
+
+def verify(directory: Path, manifest: Manifest) -> None:
+    """Raise BundleError unless every file that the manifest lists is there with its sha256."""
+    for name, expected in manifest.files.items():
+        path = directory / name
+        if not path.is_file():
+            raise BundleError(f"{path} is missing, though {MANIFEST} lists it")
+        if (found := sha256(path)) != expected:
+            raise BundleError(
+                f"{path} has sha256 {found[:12]}..., {MANIFEST} says {expected[:12]}..."
+            )
+
+
+def write(directory: Path, manifest: Manifest) -> Manifest:
+    """Publish the files in `directory`: record each one's sha256 and put the manifest down last.
+
+    The rename makes the version visible whole or not at all. Returns the manifest as written.
+    """
+    present = sorted(p for p in directory.iterdir() if p.is_file() and p.name != MANIFEST)
+    complete = msgspec.structs.replace(manifest, files={p.name: sha256(p) for p in present})
+    temporary = directory / f".{MANIFEST}.{os.getpid()}"
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(complete), indent=2) + b"\n")
+    temporary.rename(directory / MANIFEST)
+    return complete
+
+
+def write_samples(
+    directory: Path, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]
+) -> None:
+    """Keep held-out rows with the fp32 graph's answers; all arrays share their first axis."""
+    arrays = {f"input.{name}": array for name, array in inputs.items()}
+    arrays |= {f"output.{name}": array for name, array in outputs.items()}
+    np.savez_compressed(directory / SAMPLES, **arrays)  # type: ignore[arg-type]
+
+
+def read_samples(directory: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The kept rows: (inputs, expected outputs), each name -> array with rows first."""
+    with np.load(directory / SAMPLES, allow_pickle=False) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    inputs = {k.removeprefix("input."): v for k, v in arrays.items() if k.startswith("input.")}
+    outputs = {k.removeprefix("output."): v for k, v in arrays.items() if k.startswith("output.")}
+    return inputs, outputs
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,38 @@
+"""What can go wrong with an input, a bundle or a registry, told apart by whose fault it is.
+
+EvergreenError
+├── InputError          the caller's data cannot be what the model takes
+│   ├── Malformed       ... because it is not even what it says it is (JSON that is not JSON)
+│   └── TooLarge        ... because it is more than a stated limit
+├── BundleError         a model's files are missing, damaged or contradict each other
+├── DataError           a data set cannot be had, or is not the one that was meant
+└── Conflict            somebody else changed the state first
+"""
+
+
+class EvergreenError(Exception):
+    """Root of everything this project raises on purpose; the message is a sentence for a person."""
+
+
+class InputError(EvergreenError):
+    """The caller's data cannot be what the model takes; the message names the field."""
+
+
+class Malformed(InputError):
+    """The caller's data is not even what it says it is: JSON that is not JSON, an empty body."""
+
+
+class TooLarge(InputError):
+    """The caller's data exceeds a limit; the message names the limit and the size."""
+
+
+class BundleError(EvergreenError):
+    """A model's files are missing, damaged or contradict each other."""
+
+
+class DataError(EvergreenError):
+    """A data set cannot be had, or is not the one that was meant; the message says what to do."""
+
+
+class Conflict(EvergreenError):
+    """Somebody else changed the state first; read it again and decide anew."""

@@ -1,0 +1,1 @@
+"""The running service: HTTP in front, engine processes behind, and what supervises them."""

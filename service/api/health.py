@@ -1,0 +1,45 @@
+"""Probes and the metrics page."""
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+
+from service.errors import Unavailable
+from service.link import Link
+from service.routing import Router
+
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health(Controller):
+    """Whether to send requests here, and what happened to those that came."""
+
+    path = "/"
+    tags = ("operations",)
+
+    @get("/v2/health/live", summary="Is the process there?", sync_to_thread=False)
+    def live(self) -> dict[str, bool]:
+        """True while the process answers at all, also while it drains: a restart would only lose requests."""
+        return {"live": True}
+
+    @get("/v2/health/ready", summary="Should requests be sent here?", sync_to_thread=False)
+    def ready(self, router: NamedDependency[Router]) -> Response[dict[str, bool | str]]:
+        """True once every model has been loaded, and until the service drains."""
+        table = router.table
+        failed = [
+            f"{t.model}/{t.version}: {t.reason}" for t in table.targets if t.state == "failed"
+        ]
+        if table.ready and not table.draining and not failed:
+            return Response({"ready": True})
+        if table.draining:
+            why = "the service is shutting down"
+        else:
+            why = "; ".join(failed) or "models are loading"
+        return Response({"ready": False, "error": why}, status_code=503)
+
+    @get("/metrics", media_type=EXPOSITION, summary="Prometheus metrics")
+    async def metrics(self, link: NamedDependency[Link]) -> Response[bytes]:
+        """The counts of every process of this machine, whichever front end is asked."""
+        page = await link.ask("metrics")
+        if not isinstance(page, bytes):
+            raise Unavailable("control gave no metrics")
+        return Response(page, media_type=EXPOSITION)

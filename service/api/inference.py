@@ -1,0 +1,156 @@
+"""The Open Inference Protocol: tensors over HTTP, for programs. The contract is KServe's and Triton's, with the binary extension."""
+
+import time
+from typing import Any
+
+from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from models.bundle import Tensor
+from service.api import tensors
+from service.errors import NotFound
+from service.predictor import Predictor
+from service.routing import Router, Target, unavailable
+from service.settings import Settings
+
+EXTENSIONS = ["binary_tensor_data", "model_configuration"]
+"""Only what works."""
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Inference(Controller):
+    """What tritonclient and KServe's client call."""
+
+    path = "/v2"
+    tags = ("open inference protocol",)
+
+    @get("/", summary="Server metadata", sync_to_thread=False)
+    def server(self) -> dict[str, Any]:
+        """Name, version and the extensions that work."""
+        return {"name": "evergreen", "version": "0.1.0", "extensions": EXTENSIONS}
+
+    @get("/models", summary="Names of the models", sync_to_thread=False)
+    def names(self, router: NamedDependency[Router]) -> dict[str, list[str]]:
+        """Every model that is served."""
+        return {"models": list(router.models())}
+
+    @get(
+        ["/models/{name:str}/ready", "/models/{name:str}/versions/{version:str}/ready"],
+        summary="Model ready",
+        sync_to_thread=False,
+    )
+    def ready(
+        self,
+        router: NamedDependency[Router],
+        name: FromPath[str],
+        version: FromPath[str | None] = None,
+    ) -> dict[str, Any]:
+        """Whether the model answers right now: 503 while it is loading or its engine is being replaced."""
+        target = find(router, name, version)
+        if not router.answers(target):
+            raise unavailable(target)
+        return {"name": name, "ready": True}
+
+    @get(
+        ["/models/{name:str}", "/models/{name:str}/versions/{version:str}"],
+        summary="Model metadata",
+        sync_to_thread=False,
+    )
+    def metadata(
+        self,
+        router: NamedDependency[Router],
+        name: FromPath[str],
+        version: FromPath[str | None] = None,
+    ) -> dict[str, Any]:
+        """Inputs and outputs; -1 stands for an axis of any length, the first is the batch."""
+        target = find(router, name, version)
+        manifest = router.opened(target).manifest
+        return {
+            "name": name,
+            "versions": [str(t.version) for t in router.table.targets if t.model == name],
+            "platform": "onnxruntime_onnx",
+            "inputs": [described(tensor) for tensor in manifest.inputs],
+            "outputs": [described(tensor) for tensor in manifest.outputs],
+        }
+
+    @get(
+        ["/models/{name:str}/config", "/models/{name:str}/versions/{version:str}/config"],
+        summary="Model configuration",
+        sync_to_thread=False,
+    )
+    def config(
+        self,
+        router: NamedDependency[Router],
+        settings: NamedDependency[Settings],
+        name: FromPath[str],
+        version: FromPath[str | None] = None,
+    ) -> dict[str, Any]:
+        """The model's configuration in Triton's words."""
+        target = find(router, name, version)
+        manifest = router.opened(target).manifest
+        return {
+            "name": name,
+            "platform": "onnxruntime_onnx",
+            "backend": "onnxruntime",
+            "version_policy": {"specific": {"versions": [target.version]}},
+            "max_batch_size": settings.max_request_rows,
+            "input": [configured(tensor) for tensor in manifest.inputs],
+            "output": [configured(tensor) for tensor in manifest.outputs],
+            "instance_group": [{"count": target.report.get("instances", 1), "kind": "KIND_AUTO"}],
+            "dynamic_batching": {},
+        }
+
+    @post(
+        ["/models/{name:str}/infer", "/models/{name:str}/versions/{version:str}/infer"],
+        status_code=200,
+        summary="Run a model on tensors",
+    )
+    async def infer(
+        self,
+        request: AnyRequest,
+        router: NamedDependency[Router],
+        predictor: NamedDependency[Predictor],
+        name: FromPath[str],
+        version: FromPath[str | None] = None,
+    ) -> Response[bytes]:
+        """JSON, or JSON and raw tensors behind it as `Inference-Header-Content-Length` says; the content type is not asked."""
+        target = find(router, name, version)
+        body = await request.body()
+        with predictor.counted(target, "v2"):
+            received = time.monotonic()
+            asked = tensors.parse(body, request.headers.get("inference-header-content-length"))
+            outcome = await predictor.infer(target, asked.tensors, asked.outputs, received=received)
+            answer, length = tensors.encode(asked, name, target.version, outcome.outputs)
+        headers = {"Prediction-Id": outcome.prediction_id}
+        if length is None:
+            return Response(answer, headers=headers, media_type="application/json")
+        headers["Inference-Header-Content-Length"] = str(length)
+        return Response(answer, headers=headers, media_type="application/octet-stream")
+
+
+def find(router: Router, name: str, version: str | None) -> Target:
+    """The target of a path. Versions are integers."""
+    if version is None:
+        return router.target(name)
+    if not version.isdecimal():
+        raise NotFound(f"Request for unknown model: '{name}' version '{version}' is not found")
+    return router.target(name, int(version))
+
+
+def described(tensor: Tensor) -> dict[str, Any]:
+    """A tensor as the metadata tells it."""
+    shape = [-1 if isinstance(axis, str) else axis for axis in tensor.shape]
+    return {"name": tensor.name, "datatype": tensors.NAMES[tensor.dtype], "shape": shape}
+
+
+def configured(tensor: Tensor) -> dict[str, Any]:
+    """A tensor as the configuration tells it: without the batch axis, with Triton's type names."""
+    datatype = tensors.NAMES[tensor.dtype]
+    dims = [-1 if isinstance(axis, str) else axis for axis in tensor.shape[1:]]
+    return {
+        "name": tensor.name,
+        "data_type": "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}",
+        "dims": dims,
+    }

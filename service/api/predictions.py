@@ -1,0 +1,126 @@
+"""POST /v1/models/{name}/predict: an image, texts or series in, labels with probabilities out."""
+
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, Response, post
+from litestar.datastructures import UploadFile
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from models import tasks
+from models.errors import InputError, Malformed
+from service.errors import UnsupportedMedia
+from service.predictor import Predictor
+from service.routing import Router, Target
+
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Predicted(msgspec.Struct):
+    """The answer: one prediction per item, in order; `prediction_id` is what labels refer to later."""
+
+    prediction_id: str
+    model: str
+    version: int
+    predictions: list[tasks.Prediction]
+    timings_ms: dict[str, float]
+
+
+class Texts(msgspec.Struct, forbid_unknown_fields=True):
+    """{"text": "..."} or {"texts": ["...", ...]}."""
+
+    text: str | None = None
+    texts: list[str] | None = None
+
+
+class Series(msgspec.Struct, forbid_unknown_fields=True):
+    """{"series": [[...], ...]}, time x channels, or a list of such."""
+
+    series: list[list[float]] | list[list[list[float]]]
+
+
+class Predictions(Controller):
+    """Tasks over HTTP, for people."""
+
+    path = "/v1/models/{name:str}"
+    tags = ("predictions",)
+
+    @post("/predict", status_code=200, summary="Classify images, texts or series")
+    async def predict(
+        self,
+        request: AnyRequest,
+        name: FromPath[str],
+        router: NamedDependency[Router],
+        predictor: NamedDependency[Predictor],
+    ) -> Response[Predicted]:
+        """The raw body is an image (or multipart with one or more `file` parts), or JSON: `text`, `texts` or `series`."""
+        target = router.target(name)
+        with predictor.counted(target, "v1"):
+            items = await read_items(request, target, router.opened(target).manifest.task)
+            outcome = await predictor.predict(target, items)
+        body = Predicted(
+            outcome.prediction_id, name, target.version, outcome.predictions, outcome.timings_ms
+        )
+        return Response(body, headers={"Prediction-Id": outcome.prediction_id})
+
+
+async def read_items(request: AnyRequest, target: Target, task: tasks.Task) -> list[object]:
+    """The items in the body. UnsupportedMedia when its type is none that the task takes, InputError when it cannot be read."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if isinstance(task, tasks.ImageTask):
+        if kind == "multipart/form-data":
+            return await read_files(request)
+        if kind not in IMAGE_TYPES:
+            raise UnsupportedMedia(
+                f"'{target.model}' takes {', '.join(IMAGE_TYPES)} or multipart/form-data, not '{kind or 'no type'}'"
+            )
+        return [await request.body()]
+    if kind != "application/json":
+        raise UnsupportedMedia(
+            f"'{target.model}' takes application/json, not '{kind or 'no type'}'"
+        )
+    body = await request.body()
+    return read_texts(body) if isinstance(task, tasks.TextTask) else read_series(body)
+
+
+async def read_files(request: AnyRequest) -> list[object]:
+    """Every `file` part of a multipart body."""
+    form = await request.form()
+    files = [part for part in form.getall("file", []) if isinstance(part, UploadFile)]
+    if not files:
+        raise InputError("the multipart body has no part named 'file' that is a file")
+    return [await file.read() for file in files]
+
+
+def read_texts(body: bytes) -> list[object]:
+    """{"text"} or {"texts"}, exactly one."""
+    texts = read_json(body, Texts)
+    if (texts.text is None) == (texts.texts is None):
+        raise InputError("the body needs either 'text' (a string) or 'texts' (a list of strings)")
+    return [texts.text] if texts.texts is None else list(texts.texts)
+
+
+def read_series(body: bytes) -> list[object]:
+    """{"series"}: one series, or several."""
+    series = read_json(body, Series).series
+    if not series:
+        raise InputError("'series' is empty")
+    several = bool(series[0]) and isinstance(series[0][0], list)
+    return list(series) if several else [series]
+
+
+def read_json(body: bytes, kind: type[Any]) -> Any:
+    """`body` as `kind`; InputError says where it is not."""
+    if not body:
+        raise Malformed("the body is empty")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise InputError(str(error)) from error
+    except msgspec.DecodeError as error:
+        raise Malformed(f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise Malformed("the body is nested too deeply") from error

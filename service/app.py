@@ -1,0 +1,89 @@
+"""The HTTP application of one front end: what is wired to what. It must not know how a request is answered.
+
+create_app(settings, control socket) -> Litestar; its lifespan opens the link to control and closes it
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+
+from models.errors import EvergreenError
+from service import metrics
+from service.api import problems
+from service.api.catalogue import Catalogue
+from service.api.health import Health
+from service.api.inference import Inference
+from service.api.predictions import Predictions
+from service.link import Link
+from service.predictor import Predictor
+from service.routing import Router
+from service.settings import Settings
+
+VERSION = "0.1.0"
+
+
+def create_app(settings: Settings, control: str) -> Litestar:
+    """The application. `control` is the path of control's socket; nothing is opened before the lifespan begins."""
+    router = Router()
+    counts = metrics.FrontEndMetrics()
+    predictor = Predictor(settings, router, counts)
+    link: Link | None = None
+
+    async def give_metrics(_: Any) -> Any:
+        return msgspec.to_builtins(metrics.snapshot(counts.registry))
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        nonlocal link
+        link = await Link.connect(control, {"route": router.apply, "metrics": give_metrics})
+        try:
+            yield
+        finally:
+            router.close()
+            link.close()
+
+    def provide_router() -> Router:
+        return router
+
+    def provide_predictor() -> Predictor:
+        return predictor
+
+    def provide_settings() -> Settings:
+        return settings
+
+    def provide_link() -> Link:
+        assert link is not None  # noqa: S101 - the lifespan has begun before a request comes
+        return link
+
+    return Litestar(
+        route_handlers=[Health, Catalogue, Predictions, Inference],
+        dependencies={
+            "router": Provide(provide_router, sync_to_thread=False),
+            "predictor": Provide(provide_predictor, sync_to_thread=False),
+            "settings": Provide(provide_settings, sync_to_thread=False),
+            "link": Provide(provide_link, sync_to_thread=False),
+        },
+        lifespan=[lifespan],
+        exception_handlers={
+            EvergreenError: problems.from_domain,
+            HTTPException: problems.from_http,
+            Exception: problems.from_defect,
+        },
+        request_max_body_size=settings.max_body_bytes,
+        openapi_config=OpenAPIConfig(
+            title="Evergreen",
+            version=VERSION,
+            description="Predictions over /v1 (images, series, texts) and /v2 (tensors: the Open Inference Protocol).",
+            path="/docs",
+            render_plugins=[SwaggerRenderPlugin()],
+            use_handler_docstrings=True,
+        ),
+        logging_config=None,
+    )

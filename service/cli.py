@@ -1,0 +1,186 @@
+"""The command line: `evergreen serve | predict | models`. What it prints is for people; programs use HTTP."""
+
+import asyncio
+import json
+import mimetypes
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from models.errors import EvergreenError
+from service import examples, logs, settings
+from service.control import Control, serve
+from service.deployments import Deployment
+
+console = Console(highlight=False, soft_wrap=True)
+URL = click.option(
+    "--url", default="http://127.0.0.1:8000", show_default=True, help="Where the service is."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Serve trained models over HTTP and keep them fresh."""
+
+
+@cli.command("serve")
+@click.option("--host", help="Address to listen on [127.0.0.1].")
+@click.option("--port", type=int, help="Port to listen on [8000]; 0 takes any free one.")
+@click.option(
+    "--repository", type=click.Path(path_type=Path), help="Directory of <model>/<version>/."
+)
+@click.option("--models", "names", help="Comma-separated names; all in the repository without it.")
+def serve_command(
+    host: str | None, port: int | None, repository: Path | None, names: str | None
+) -> None:
+    """Serve models until Ctrl-C or SIGTERM. Every setting is also EVERGREEN_... and a line of evergreen.toml."""
+    served = names.split(",") if names else None
+    given = {"host": host, "port": port, "repository": repository, "serve": served}
+    chosen = settings.load(given)
+    logs.configure(chosen.log_level)
+    console.print(f"Loading models from {chosen.repository}")
+    asyncio.run(serve(chosen, told, started))
+
+
+def told(deployment: Deployment) -> None:
+    """One line per change of a version."""
+    name, supervisor = f"{deployment.model}/{deployment.version}", deployment.supervisor
+    match supervisor.state:
+        case "starting":
+            console.print(
+                f"  {name}: loading"
+                if not supervisor.restarts
+                else f"  {name}: {supervisor.reason}; starting another"
+            )
+        case "ready":
+            report = supervisor.report
+            device = report["device"]
+            nodes = ", ".join(
+                f"{count} nodes on {provider}" for provider, count in device["nodes"].items()
+            )
+            console.print(
+                f"  {name}: ready on {device['provider']} ({report['variant']}, {nodes}) in {report['load_seconds']} s"
+            )
+            for refused in report["refused"]:
+                console.print(f"  {name}: [yellow]refused {refused}[/]")
+            if device["requested"] == "cuda" != device["provider"]:
+                console.print(f"  {name}: [yellow]CUDA was asked for, but {device['reason']}[/]")
+        case "failed":
+            console.print(f"  {name}: [red]{supervisor.reason}[/]")
+
+
+def started(control: Control) -> None:
+    """The address and a line to paste for each model."""
+    host = control.settings.host
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - a name for "everywhere", not a bind
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{control.port}"
+    console.print(f"\nEvergreen answers on {url}, its documentation is at {url}/docs\n")
+    for deployment in control.deployments:
+        if deployment.supervisor.state == "ready":
+            line = examples.curl(deployment.directory, control.settings.state / "examples", url)
+            console.print(line + "\n", markup=False)
+
+
+@cli.command("predict")
+@click.argument("model")
+@click.argument("what")
+@URL
+def predict_command(model: str, what: str, url: str) -> None:
+    """Classify WHAT: an image, a JSON file {"series": ...}, a text file, or a text itself."""
+    path = Path(what)
+    is_file = len(what) < 4096 and path.is_file()
+    kind = mimetypes.guess_type(path.name)[0] if is_file else None
+    if is_file and kind is not None and (kind.startswith("image/") or kind == "application/json"):
+        body, sent = path.read_bytes(), kind
+    else:
+        text = path.read_text() if is_file else what
+        body, sent = json.dumps({"text": text}).encode(), "application/json"
+    answer = asked(
+        "POST", f"{url}/v1/models/{model}/predict", content=body, headers={"Content-Type": sent}
+    )
+    table = Table(box=None)
+    for column in ("item", "label", "probability", "then"):
+        table.add_column(column, justify="right" if column == "probability" else "left")
+    for index, prediction in enumerate(answer["predictions"]):
+        rest = ", ".join(
+            f"{ranked['label']} {ranked['probability']:.1%}" for ranked in prediction["top"][1:]
+        )
+        table.add_row(str(index), prediction["label"], f"{prediction['probability']:.1%}", rest)
+    console.print(table)
+    console.print(
+        f"{answer['model']}/{answer['version']}, {answer['timings_ms']['total']} ms, {answer['prediction_id']}"
+    )
+
+
+@cli.command("models")
+@URL
+def models_command(url: str) -> None:
+    """What the service at --url serves."""
+    table = Table(box=None)
+    for column in (
+        "model",
+        "version",
+        "state",
+        "task",
+        "accuracy (95 %)",
+        "n",
+        "variant",
+        "runs on",
+    ):
+        table.add_column(column)
+    for model in asked("GET", f"{url}/v1/models"):
+        for version in model["versions"]:
+            champion = " (champion)" if version["version"] == model["aliases"]["champion"] else ""
+            table.add_row(
+                model["name"],
+                f"{version['version']}{champion}",
+                version["state"],
+                model["task"] or "",
+                *figures(version),
+            )
+    console.print(table)
+
+
+def figures(version: dict[str, Any]) -> list[str]:
+    """Accuracy with its interval, n, variant and device of one version."""
+    accuracy, report = version["metrics"].get("accuracy"), version["report"]
+    shown = (
+        [
+            f"{accuracy['value']:.2%} ({accuracy['low']:.2%} to {accuracy['high']:.2%})",
+            str(accuracy["n"]),
+        ]
+        if accuracy
+        else ["", ""]
+    )
+    return [
+        *shown,
+        report.get("variant", ""),
+        report["device"]["provider"] if report else version["reason"] or "",
+    ]
+
+
+def asked(method: str, url: str, **request: Any) -> Any:
+    """The service's JSON answer; a refusal or an unreachable service ends the program with a sentence."""
+    try:
+        response = httpx.request(method, url, timeout=60, **request)
+    except httpx.HTTPError as error:
+        raise click.ClickException(f"{url}: {error}") from error
+    if response.is_error:
+        raise click.ClickException(
+            f"{response.status_code}: {response.json().get('detail', response.text)}"
+        )
+    return response.json()
+
+
+def main() -> None:
+    """The entry point: an error that we raised on purpose is a sentence, not a traceback."""
+    try:
+        cli()
+    except EvergreenError as error:
+        console.print(f"[red]{error}[/]")
+        sys.exit(2)

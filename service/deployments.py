@@ -1,0 +1,167 @@
+"""Which versions run: an engine for each, kept running, and where it can be reached. It must not know HTTP or front ends.
+
+registry -> Deployment (supervisor -> engine process) -> Target in the routing table
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from models.registry import Registry
+from service.engine.client import EngineClient
+from service.engine.config import Config, Options
+from service.engine.supervisor import Supervisor
+from service.errors import EngineLost
+from service.metrics import ControlMetrics, Totals
+from service.routing import Target
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Deployment:
+    """One version with its engine. Every start of the engine listens on a socket of its own."""
+
+    def __init__(
+        self,
+        model: str,
+        version: int,
+        directory: Path,
+        options: Options,
+        runtime: Path,
+        on_change: "Callable[[Deployment], None]",
+    ) -> None:
+        self.model = model
+        self.version = version
+        self.directory = directory
+        self.socket: Path | None = None
+        self._options = options
+        self._runtime = runtime
+        self._starts = 0
+        self.supervisor = Supervisor(f"{model}/{version}", self._command, lambda _: on_change(self))
+
+    def target(self) -> Target:
+        """This version as the routing table tells it."""
+        state = self.supervisor.state
+        if state == "starting" and self.supervisor.restarts:
+            state = "stopped"  # it has answered before: say "lost", not "loading"
+        return Target(
+            self.model,
+            self.version,
+            str(self.directory),
+            state,
+            str(self.socket) if state == "ready" else None,
+            self.supervisor.reason,
+            self.supervisor.report,
+        )
+
+    def _command(self, lifeline: int) -> list[str]:
+        self._starts += 1
+        # Short on purpose: a unix socket's path ends at 108 bytes.
+        self.socket = (
+            self._runtime / f"{abs(hash((self.model, self.version))) % 10**8}-{self._starts}.sock"
+        )
+        config = Config(
+            self.model, self.version, str(self.directory), str(self.socket), lifeline, self._options
+        )
+        return ["service.engine.worker", msgspec.json.encode(config).decode()]
+
+
+class Deployments:
+    """All versions that this machine runs. `on_change` is called whenever a target differs from before."""
+
+    def __init__(
+        self, settings: Settings, runtime: Path, on_change: Callable[[Deployment], None]
+    ) -> None:
+        self.metrics = ControlMetrics()
+        self._settings = settings
+        self._runtime = runtime
+        self._on_change = on_change
+        self._deployments: dict[tuple[str, int], Deployment] = {}
+        self._restarts: dict[tuple[str, int], int] = {}
+
+    def start(self) -> None:
+        """Start the champion of every model that the settings name. BundleError when there is no such model."""
+        settings = self._settings
+        registry = Registry([settings.repository, settings.state / "registry"])
+        for name in settings.serve or registry.models():
+            own = settings.model(name)
+            version, directory = registry.resolve(name, own.version)
+            options = Options(
+                provider=own.provider or settings.provider,
+                strict=settings.strict_provider,
+                variant=own.variant,
+                instances=own.instances,
+                threads=own.threads,
+                max_batch_rows=own.max_batch_rows,
+                max_queue_rows=own.max_queue_rows,
+            )
+            deployment = Deployment(
+                name, version, directory.resolve(), options, self._runtime, self._changed
+            )
+            self._deployments[name, version] = deployment
+            deployment.supervisor.start()
+
+    async def settled(self) -> None:
+        """Wait until every version has been loaded once, or has failed to."""
+        await asyncio.gather(*(d.supervisor.settled.wait() for d in self._deployments.values()))
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._deployments.values())
+
+    def champions(self) -> dict[str, int]:
+        """The version that answers by default, per model."""
+        return dict(self._deployments)
+
+    async def collect(self, totals: Totals) -> None:
+        """Bring the engines' metrics up to date; one that has just ended keeps its last figures."""
+        alive = {
+            str(d.socket): d for d in self._deployments.values() if d.supervisor.state == "ready"
+        }
+
+        async def ask(socket: str) -> None:
+            try:
+                client = await EngineClient.connect(socket)
+                totals.update(socket, await asyncio.wait_for(client.stats(), 2))
+                client.close()
+            except (OSError, EngineLost, TimeoutError):
+                log.warning("an engine did not give its metrics", extra={"socket": socket})
+
+        await asyncio.gather(*map(ask, alive))
+        for source in totals.sources():
+            if source.endswith(".sock") and source not in alive:
+                totals.retire(source)
+
+    async def stop(self, grace: float) -> None:
+        """Let every engine answer what it has accepted, then end it."""
+        await asyncio.gather(*(d.supervisor.stop(grace) for d in self._deployments.values()))
+
+    def _changed(self, deployment: Deployment) -> None:
+        supervisor, labels = deployment.supervisor, (deployment.model, str(deployment.version))
+        self.metrics.ready.labels(*labels).set(supervisor.state == "ready")
+        seen = self._restarts.get((deployment.model, deployment.version), 0)
+        self.metrics.restarts.labels(*labels).inc(supervisor.restarts - seen)
+        self._restarts[deployment.model, deployment.version] = supervisor.restarts
+        if supervisor.state == "ready":
+            device = supervisor.report["device"]
+            self.metrics.device.labels(
+                *labels, device["requested"], device["provider"], supervisor.report["variant"]
+            ).set(1)
+            self.metrics.fallback.labels(*labels).set(
+                device["requested"] == "cuda" and device["provider"] != "cuda"
+            )
+        level = logging.ERROR if supervisor.state == "failed" else logging.INFO
+        log.log(
+            level,
+            "engine " + supervisor.state,
+            extra={
+                "model": deployment.model,
+                "version": deployment.version,
+                "pid": supervisor.pid,
+                "reason": supervisor.reason,
+            },
+        )
+        self._on_change(deployment)

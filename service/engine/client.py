@@ -1,0 +1,160 @@
+"""The asking end of an engine's socket: one connection, many requests at a time. It must not know which version serves what.
+
+infer -> frame out -> future -> frame in -> Answer, or the error that the engine named
+"""
+
+import asyncio
+import itertools
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from service import errors
+from service.engine import wire
+from service.metrics import Family, Snapshot
+
+EngineChannel = wire.Channel[wire.EngineMessage]
+
+GRACE = 0.05
+"""The engine judges a deadline; the client waits this much longer (s) before it stops believing in an answer."""
+
+_ERRORS = {cls.__name__: cls for cls in (errors.QueueFull, errors.Unavailable)} | {
+    cls.__name__: cls for cls in (errors.DeadlineExceeded, errors.EngineError)
+}
+
+
+class Answer(NamedTuple):
+    """What an engine says: outputs [rows, ...] by name, seconds queued and computing, rows of the batch it ran in."""
+
+    outputs: dict[str, np.ndarray]
+    queue: float
+    compute: float
+    batch_rows: int
+
+
+class EngineClient:
+    """A connection to one engine. `lost` is set once it has gone; a lost client is replaced, not repaired."""
+
+    def __init__(self) -> None:
+        self.report: dict[str, Any] = {}
+        self.lost = asyncio.Event()
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._hello: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._channel: EngineChannel = wire.Channel(
+            wire.EngineMessage, self._on_message, self._on_lost
+        )
+
+    @classmethod
+    async def connect(cls, path: str | Path) -> "EngineClient":
+        """Connect and wait for the engine's hello. OSError when nobody listens, EngineLost when it goes at once."""
+        client = cls()
+        await asyncio.get_running_loop().create_unix_connection(lambda: client._channel, str(path))
+        await client._hello
+        return client
+
+    @property
+    def pending(self) -> int:
+        """Requests without an answer yet."""
+        return len(self._waiting)
+
+    async def infer(
+        self,
+        tensors: wire.Tensors,
+        outputs: list[str],
+        deadline: float,
+        *,
+        priority: int = 0,
+        trace: str | None = None,
+    ) -> Answer:
+        """Run `tensors` [rows, ...] and return `outputs`. `deadline`: seconds of time.monotonic().
+
+        Raises QueueFull, DeadlineExceeded, EngineError, or EngineLost when the engine ends first. Cancelling
+        the caller cancels the request.
+        """
+        heads, body = wire.pack(tensors)
+        rows = len(next(iter(tensors.values())))
+        message = wire.Infer(next(self._ids), rows, heads, outputs, deadline, priority, trace)
+        try:
+            async with asyncio.timeout(deadline - time.monotonic() + GRACE):
+                result, answer = await self._ask(message.id, message, body)
+        except TimeoutError as error:
+            raise errors.DeadlineExceeded("no answer before the deadline") from error
+        return Answer(
+            wire.unpack(result.tensors, answer), result.queue, result.compute, result.batch_rows
+        )
+
+    async def stats(self) -> Snapshot:
+        """The engine's metrics."""
+        number = next(self._ids)
+        reply, _ = await self._ask(number, wire.StatsRequest(number))
+        return [Family(*family) for family in reply.snapshot]
+
+    def hold(self, rows: int) -> None:
+        """For tests: start nothing until `rows` rows are queued."""
+        self._channel.send(wire.Hold(rows))
+
+    def close(self) -> None:
+        """End the connection; what is still waiting fails with EngineLost."""
+        self._channel.close()
+
+    async def _ask(
+        self, number: int, message: Any, body: list[bytes | memoryview] | None = None
+    ) -> Any:
+        if not self._channel.open:
+            raise errors.EngineLost("the engine is gone")
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        try:
+            self._channel.send(message, body or ())
+            return await future
+        except asyncio.CancelledError:
+            self._channel.send(wire.Cancel(number))
+            raise
+        finally:
+            self._waiting.pop(number, None)
+
+    def _on_message(
+        self, channel: EngineChannel, message: wire.EngineMessage, body: memoryview
+    ) -> None:
+        match message:
+            case wire.Hello():
+                if message.protocol != wire.PROTOCOL:
+                    channel.close()
+                    return
+                self.report = message.report
+                self._hello.set_result(None)
+            case wire.Result() | wire.Stats():
+                self._settle(message.id, (message, body))
+            case wire.Failure():
+                self._settle(message.id, failure(message))
+            case _:
+                channel.close()
+
+    def _settle(self, number: int, outcome: Any) -> None:
+        future = self._waiting.get(number)
+        if future is None or future.done():  # cancelled meanwhile
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def _on_lost(self, channel: EngineChannel) -> None:
+        self.lost.set()
+        error = errors.EngineLost("the engine ended before it answered")
+        for future in (self._hello, *self._waiting.values()):
+            if not future.done():
+                future.set_exception(error)
+        if not self._hello.cancelled():
+            self._hello.exception()  # somebody may have stopped waiting for it
+
+
+def failure(message: wire.Failure) -> Exception:
+    """The exception that a failure frame stands for."""
+    kind = _ERRORS.get(message.kind, errors.EngineError)
+    if issubclass(kind, errors.Unavailable):
+        return kind(message.message, message.retry_after)
+    return kind(message.message)

@@ -1,0 +1,138 @@
+"""Keeps one process running: starts it, hears its reports, starts it again when it ends. It must not know what the process does.
+
+    starting -> ready -> (ended) -> starting ...          failed: it said itself that it cannot; nothing is started again
+                      -> stopped                          on request: SIGTERM, then SIGKILL after a grace
+
+The lifeline is a socket pair. The process reports on it as JSON lines and ends when it closes, so nothing outlives control,
+not even when control is killed.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+State = Literal["starting", "ready", "failed", "stopped"]
+
+BACKOFF_FIRST, BACKOFF_MOST = 0.2, 30.0
+STEADY_SECONDS = 60.0
+"""A process that stayed this long starts over with the shortest back-off."""
+
+Command = Callable[[int], Sequence[str]]
+"""Given the lifeline's number, the arguments after `python -m`."""
+
+
+class Supervisor:
+    """Runs `command` until `stop`. `on_change` is called, in the event loop, whenever `state` or `report` changes."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Command,
+        on_change: "Callable[[Supervisor], None]",
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self.name = name
+        self.state: State = "starting"
+        self.report: dict[str, Any] = {}
+        self.reason: str | None = None
+        self.restarts = 0
+        self.settled = asyncio.Event()
+        self._command = command
+        self._on_change = on_change
+        self._pass_fds = tuple(pass_fds)
+        self._process: asyncio.subprocess.Process | None = None
+        self._lifeline: socket.socket | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs now."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    def start(self) -> None:
+        """Begin; the first outcome (ready, failed, stopped) sets `settled`."""
+        self._task = asyncio.create_task(self._run(), name=f"supervise {self.name}")
+
+    async def stop(self, grace: float) -> None:
+        """SIGTERM; after `grace` seconds SIGKILL. Returns when the process has gone."""
+        self._stopping = True
+        process, task = self._process, self._task
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(process.wait(), grace)
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+        if task is not None:
+            # Between two starts the task sleeps; otherwise it ends as soon as the process does.
+            if process is None or process.returncode is not None:
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._become("stopped")
+
+    async def _run(self) -> None:
+        backoff = BACKOFF_FIRST
+        while not self._stopping:
+            started = time.monotonic()
+            await self._run_once()
+            if self._stopping or self.state == "failed":
+                return
+            self.restarts += 1
+            self._become("starting")
+            if time.monotonic() - started > STEADY_SECONDS:
+                backoff = BACKOFF_FIRST
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, BACKOFF_MOST)
+
+    async def _run_once(self) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                *self._command(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), *self._pass_fds),
+                start_new_session=True,  # Ctrl-C is for control alone: it ends the others in order
+            )
+        finally:
+            theirs.close()
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            while line := await reader.readline():
+                said = msgspec.json.decode(line)
+                self.reason = said.get("reason")
+                self.report = said.get("report") or {}
+                self._become(said["state"])
+            code = await self._process.wait()
+            if self.state != "failed":
+                self.reason = f"process {self._process.pid} ended with {describe(code)}"
+        finally:
+            writer.close()
+            self._kill()
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        if state != "starting":
+            self.settled.set()
+        self._on_change(self)
+
+
+def describe(code: int) -> str:
+    """An exit code in words."""
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -1,0 +1,217 @@
+"""Frames on unix sockets: a msgpack header and raw tensor bytes, no pickle. It must not know what is asked or answered over it.
+
+    frame   u32 header length | u32 body length | header (msgpack) | body
+    body    the tensors that the header lists, one after another, row-major, little-endian;
+            strings as u32 length + bytes, element by element
+
+Both ends speak `Channel`: bytes in, typed messages out. Frames written in one loop tick leave in one write.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+import numpy as np
+
+PROTOCOL = 1
+MAX_FRAME = 1 << 30
+_PREFIX = struct.Struct("<II")
+_LENGTH = struct.Struct("<I")
+
+
+class Head(msgspec.Struct, array_like=True):
+    """What a tensor's bytes cannot say of themselves. `dtype` is numpy's name, "object" for strings."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+
+
+class Hello(msgspec.Struct, tag="hello", array_like=True):
+    """The engine's first frame on every connection. `report`: what runs, on what, with which limits."""
+
+    protocol: int
+    report: dict[str, Any]
+
+
+class Infer(msgspec.Struct, tag="infer", array_like=True):
+    """Run `rows` rows. `deadline` is in seconds of CLOCK_MONOTONIC, which all processes of a machine share."""
+
+    id: int
+    rows: int
+    tensors: list[Head]
+    outputs: list[str]
+    deadline: float
+    priority: int = 0
+    trace: str | None = None
+
+
+class Cancel(msgspec.Struct, tag="cancel", array_like=True):
+    """Nobody waits for `id` any more."""
+
+    id: int
+
+
+class Result(msgspec.Struct, tag="result", array_like=True):
+    """The answer to `id`. Times are in seconds."""
+
+    id: int
+    tensors: list[Head]
+    queue: float
+    compute: float
+    batch_rows: int
+
+
+class Failure(msgspec.Struct, tag="error", array_like=True):
+    """`id` has no answer. `kind` names one of the errors that `engine.client` raises."""
+
+    id: int
+    kind: str
+    message: str
+    retry_after: float = 0.0
+
+
+class StatsRequest(msgspec.Struct, tag="stats?", array_like=True):
+    """Ask for the engine's metrics."""
+
+    id: int
+
+
+class Stats(msgspec.Struct, tag="stats", array_like=True):
+    """The engine's metrics: a `monitoring.metrics.Snapshot`, as plain data."""
+
+    id: int
+    snapshot: Any
+
+
+class Hold(msgspec.Struct, tag="hold", array_like=True):
+    """For tests: start no batch until `rows` rows are queued, so that a batch's members are certain."""
+
+    rows: int
+
+
+EngineMessage = Hello | Infer | Cancel | Result | Failure | StatsRequest | Stats | Hold
+
+M = TypeVar("M")
+Tensors = Mapping[str, np.ndarray]
+
+
+def pack(tensors: Tensors) -> tuple[list[Head], list[bytes | memoryview]]:
+    """Heads and buffers of `tensors`. Contiguous arrays are sent from where they lie, without a copy."""
+    heads, buffers = [], []
+    for name, array in tensors.items():
+        if array.dtype == object:
+            data: bytes | memoryview = b"".join(
+                _LENGTH.pack(len(e)) + e for e in array.ravel().tolist()
+            )
+        else:
+            data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        heads.append(Head(name, array.dtype.name, array.shape, len(data)))
+        buffers.append(data)
+    return heads, buffers
+
+
+def unpack(heads: Sequence[Head], body: memoryview) -> dict[str, np.ndarray]:
+    """The tensors in `body`, as views on it where the element type allows."""
+    tensors, start = {}, 0
+    for head in heads:
+        data = body[start : start + head.size]
+        start += head.size
+        if head.dtype == "object":
+            flat = np.array(split_strings(data), dtype=object)
+        else:
+            flat = np.frombuffer(data, dtype=head.dtype)
+        tensors[head.name] = flat.reshape(head.shape)
+    return tensors
+
+
+def split_strings(data: memoryview) -> list[bytes]:
+    """Elements of u32 length + bytes. Raises ValueError where a length points beyond the end."""
+    elements, at = [], 0
+    while at < len(data):
+        if at + 4 > len(data):
+            raise ValueError("a length is cut off")
+        (size,) = _LENGTH.unpack_from(data, at)
+        at += 4
+        if at + size > len(data):
+            raise ValueError(f"an element of {size} bytes has only {len(data) - at}")
+        elements.append(bytes(data[at : at + size]))
+        at += size
+    return elements
+
+
+class Channel(asyncio.Protocol, Generic[M]):
+    """One end of a connection: messages out by `send`, messages in through `on_message`.
+
+    `on_lost` is called once, whatever ended the connection.
+    """
+
+    def __init__(
+        self,
+        messages: Any,  # a Union of tagged Structs: not expressible as type[M]
+        on_message: "Callable[[Channel[M], M, memoryview], None]",
+        on_lost: "Callable[[Channel[M]], None]",
+        on_open: "Callable[[Channel[M]], None]" = lambda channel: None,
+    ) -> None:
+        self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(messages)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._on_message, self._on_lost, self._on_open = on_message, on_lost, on_open
+        self._buffer = bytearray()
+        self._out: list[bytes | memoryview] = []
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has the methods, not the class
+        self._on_open(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        start = 0
+        while len(self._buffer) - start >= _PREFIX.size:
+            header, body = _PREFIX.unpack_from(self._buffer, start)
+            if header + body > MAX_FRAME:
+                self.close()
+                return
+            begin = start + _PREFIX.size
+            end = begin + header + body
+            if len(self._buffer) < end:
+                break
+            # One copy per frame: tensors become views on it, and the buffer is free to move on.
+            frame = memoryview(bytes(memoryview(self._buffer)[begin:end]))
+            start = end
+            self._on_message(self, self._decoder.decode(frame[:header]), frame[header:])
+        if start:
+            del self._buffer[:start]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._on_lost(self)
+
+    @property
+    def open(self) -> bool:
+        """Whether messages can still be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, message: Any, body: Sequence[bytes | memoryview] = ()) -> None:
+        """Queue one frame; after the connection is gone this does nothing, `on_lost` has said so."""
+        if not self.open:
+            return
+        header = self._encoder.encode(message)
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(_PREFIX.pack(len(header), sum(map(len, body))) + header)
+        self._out.extend(body)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._transport is not None and self.open:
+            self._transport.writelines(out)
+
+    def close(self) -> None:
+        """Send what is queued, then end the connection."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,59 @@
+"""A front-end process: one event loop with the HTTP application on a port that control has bound. It must not know engines' insides.
+
+Started by control as `python -m service.frontend SETTINGS CONTROL-SOCKET LISTENER LIFELINE`.
+"""
+
+import asyncio
+import logging
+import socket
+import sys
+
+import msgspec
+import uvicorn
+import uvloop
+
+from service import logs
+from service.app import create_app
+from service.settings import Settings, to_path
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which tells control when it answers and stops when control has gone."""
+
+    def __init__(self, config: uvicorn.Config, lifeline: socket.socket) -> None:
+        super().__init__(config)
+        self._lifeline = lifeline
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._lifeline.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._lifeline, self._control_gone)
+        self._lifeline.send(b'{"state":"ready"}\n')
+
+    def _control_gone(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._lifeline)
+        self.should_exit = True
+
+
+def main() -> None:
+    """Serve until SIGTERM; requests that were accepted are answered first."""
+    settings = msgspec.json.decode(sys.argv[1], type=Settings, dec_hook=to_path)
+    control, listener, lifeline = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    logs.configure(settings.log_level)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # control says what starts and ends
+    config = uvicorn.Config(
+        create_app(settings, control),
+        http="httptools",
+        loop="none",  # the runner below chooses
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.drain_timeout_s),
+    )
+    server = Server(config, socket.socket(fileno=lifeline))
+    uvloop.run(server.serve(sockets=[socket.socket(fileno=listener)]))
+
+
+if __name__ == "__main__":
+    main()

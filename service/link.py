@@ -1,0 +1,107 @@
+"""The socket between control and the front ends: either end asks, the other answers. It must not know what is asked.
+
+Control asks a front end to take a routing table (the reply is its acknowledgement) or for its metrics; a front end asks control
+for what is the same whichever front end was hit: the metrics page, and every change of state.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from models.errors import EvergreenError
+from service.engine import wire
+from service.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Any], Awaitable[Any]]
+
+
+class Ask(msgspec.Struct, tag="ask", array_like=True):
+    """A question; `what` names the handler."""
+
+    id: int
+    what: str
+    body: Any = None
+
+
+class Told(msgspec.Struct, tag="told", array_like=True):
+    """The answer to `id`: a body, or why there is none."""
+
+    id: int
+    body: Any = None
+    error: str | None = None
+
+
+class Link:
+    """One end. `handlers` answer what the other end asks; `lost` is set when it has gone."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self.lost = asyncio.Event()
+        self.opened = asyncio.Event()
+        self._handlers = handlers
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.channel: wire.Channel[Ask | Told] = wire.Channel(
+            Ask | Told, self._on_message, self._on_lost, lambda channel: self.opened.set()
+        )
+
+    @classmethod
+    async def connect(cls, path: str, handlers: Mapping[str, Handler]) -> "Link":
+        """Connect to control. OSError when it does not listen."""
+        link = cls(handlers)
+        await asyncio.get_running_loop().create_unix_connection(lambda: link.channel, path)
+        return link
+
+    async def ask(self, what: str, body: Any = None, seconds: float = 10.0) -> Any:
+        """The other end's answer. Unavailable when it has gone, takes too long, or could not answer."""
+        if not self.channel.open:
+            raise Unavailable("control cannot be reached")
+        number = next(self._ids)
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self.channel.send(Ask(number, what, body))
+        try:
+            return await asyncio.wait_for(future, seconds)
+        except TimeoutError as error:
+            raise Unavailable(f"'{what}' was not answered within {seconds:g} s") from error
+        finally:
+            self._waiting.pop(number, None)
+
+    def close(self) -> None:
+        """End the connection."""
+        self.channel.close()
+
+    def _on_message(self, channel: Any, message: Ask | Told, body: memoryview) -> None:
+        if isinstance(message, Ask):
+            task = asyncio.create_task(self._answer(message))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        future = self._waiting.get(message.id)
+        if future is None or future.done():
+            return
+        if message.error is None:
+            future.set_result(message.body)
+        else:
+            future.set_exception(Unavailable(message.error))
+
+    async def _answer(self, ask: Ask) -> None:
+        try:
+            told = Told(ask.id, await self._handlers[ask.what](ask.body))
+        except EvergreenError as error:
+            told = Told(ask.id, error=str(error))
+        except Exception:
+            log.exception("a question from the other end failed", extra={"what": ask.what})
+            told = Told(ask.id, error=f"'{ask.what}' failed; the log says why")
+        self.channel.send(told)
+
+    def _on_lost(self, channel: Any) -> None:
+        self.lost.set()
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(Unavailable("the other end has gone"))

@@ -1,0 +1,258 @@
+"""What is counted, and how the counts of several processes become one page. It must not know who counts, or over which socket.
+
+Every process keeps a registry of its own. A `Snapshot` is a registry as plain data; control asks every process for one when it is
+scraped and adds them up. A process that ended stays in the sums with its last snapshot, so no counter ever falls.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import Metric
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+LATENCY = (
+    0.0005,
+    0.001,
+    0.002,
+    0.003,
+    0.005,
+    0.0075,
+    0.01,
+    0.015,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+)
+COMPUTE = (0.0001, 0.00025, *LATENCY)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Family(msgspec.Struct, array_like=True):
+    """One metric: `samples` are (sample name, labels, value)."""
+
+    name: str
+    kind: str
+    help: str
+    samples: list[tuple[str, dict[str, str], float]]
+
+
+Snapshot = list[Family]
+
+
+class FrontEndMetrics:
+    """What a front end counts: requests as the caller sees them. Times in seconds."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("model", "version", "api")
+        self.requests = Counter(
+            "inference_requests",
+            "Prediction requests answered, by HTTP status.",
+            (*labels, "status"),
+            registry=self.registry,
+        )
+        self.duration = Histogram(
+            "inference_request_duration_seconds",
+            "From the complete body to the complete answer, successful requests.",
+            labels,
+            buckets=LATENCY,
+            registry=self.registry,
+        )
+        self.decode = Histogram(
+            "inference_decode_duration_seconds",
+            "From the body to tensors: parsing, image decoding, tokenizing.",
+            labels,
+            buckets=COMPUTE,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "inference_in_flight_requests",
+            "Prediction requests accepted and not yet answered.",
+            ("model",),
+            registry=self.registry,
+        )
+
+
+class EngineMetrics:
+    """What an engine counts: rows, batches and where their time goes. Times in seconds."""
+
+    def __init__(self, model: str, version: int) -> None:
+        self.registry = CollectorRegistry()
+        labels, values = ("model", "version"), (model, str(version))
+
+        def histogram(name: str, text: str, buckets: Iterable[float]) -> Histogram:
+            return Histogram(
+                name, text, labels, buckets=tuple(buckets), registry=self.registry
+            ).labels(*values)
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(name, text, labels, registry=self.registry).labels(*values)
+
+        self.queue = histogram(
+            "inference_queue_duration_seconds", "Wait of a request for its batch.", COMPUTE
+        )
+        self.compute = histogram(
+            "inference_compute_duration_seconds", "One run of a batch on the model.", COMPUTE
+        )
+        self.batch_rows = histogram("inference_batch_rows", "Rows per batch.", ROWS)
+        self.rows = counter("inference_rows", "Rows computed.")
+        self.padded = counter(
+            "inference_padded_elements",
+            "Elements along the padded axis that batches were filled up to.",
+        )
+        self.real = counter(
+            "inference_real_elements", "Elements along the padded axis that callers sent."
+        )
+        self.cancelled = Counter(
+            "inference_cancelled_requests",
+            "Requests whose caller went away, by where they were.",
+            (*labels, "stage"),
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            "inference_refused_requests",
+            "Requests that were queued for nothing.",
+            (*labels, "reason"),
+            registry=self.registry,
+        )
+        self._values = values
+        self.queue_rows = Gauge(
+            "inference_queue_rows", "Rows waiting.", labels, registry=self.registry
+        ).labels(*values)
+
+    def count_cancelled(self, stage: str) -> None:
+        """`stage`: queued (taken out before it cost anything) or running (its result is dropped)."""
+        self.cancelled.labels(*self._values, stage).inc()
+
+    def count_refused(self, reason: str) -> None:
+        """`reason`: queue_full, deadline or failed."""
+        self.refused.labels(*self._values, reason).inc()
+
+
+class ControlMetrics:
+    """What control knows: which versions run on what, and how often it had to start one again."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("model", "version")
+        self.ready = Gauge(
+            "inference_model_ready", "1 while the version answers.", labels, registry=self.registry
+        )
+        self.restarts = Counter(
+            "inference_engine_restarts",
+            "Engine processes started again after they ended.",
+            labels,
+            registry=self.registry,
+        )
+        self.device = Gauge(
+            "inference_device_info",
+            "1 for the provider that runs, beside the one asked for.",
+            (*labels, "requested", "provider", "variant"),
+            registry=self.registry,
+        )
+        self.fallback = Gauge(
+            "inference_device_fallback",
+            "1 where CUDA was asked for and the CPU runs.",
+            labels,
+            registry=self.registry,
+        )
+
+
+def snapshot(registry: CollectorRegistry) -> Snapshot:
+    """The registry's state as plain data that crosses a socket."""
+    return [
+        Family(
+            m.name, m.type, m.documentation, [(s.name, dict(s.labels), s.value) for s in m.samples]
+        )
+        for m in registry.collect()
+    ]
+
+
+def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """Add up samples of the same name and labels. Counters, histogram buckets and gauges are all sums here."""
+    families: dict[str, Family] = {}
+    sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for family in (family for one in snapshots for family in one):
+        families.setdefault(family.name, family)
+        into = sums.setdefault(family.name, {})
+        for name, labels, value in family.samples:
+            key = (name, tuple(labels.items()))
+            into[key] = into.get(key, 0.0) + value
+    return [
+        Family(
+            f.name,
+            f.kind,
+            f.help,
+            [(name, dict(labels), value) for (name, labels), value in sums[f.name].items()],
+        )
+        for f in families.values()
+    ]
+
+
+def counters_only(one: Snapshot) -> Snapshot:
+    """What remains true of a process after it ended: its counts, not its gauges."""
+    return [family for family in one if family.kind != "gauge"]
+
+
+def exposition(one: Snapshot) -> bytes:
+    """The Prometheus text format."""
+    registry = CollectorRegistry()
+    registry.register(_Fixed(one))
+    return generate_latest(registry)
+
+
+class _Fixed:
+    """A collector of a snapshot. It describes nothing, so that registering does not collect."""
+
+    def __init__(self, one: Snapshot) -> None:
+        self._snapshot = one
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        for family in self._snapshot:
+            metric = Metric(family.name, family.help, family.kind)
+            for name, labels, value in family.samples:
+                metric.add_sample(name, labels, value)
+            yield metric
+
+
+class Totals:
+    """The sums over processes that come and go. A source is named by whoever asks it."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, Snapshot] = {}
+        self._retired: Snapshot = []
+
+    def update(self, source: str, one: Snapshot) -> None:
+        """Keep the newest snapshot of `source`."""
+        self._latest[source] = one
+
+    def retire(self, source: str) -> None:
+        """`source` has ended: its counts stay, its gauges go."""
+        self._retired = merge([self._retired, counters_only(self._latest.pop(source, []))])
+
+    def sources(self) -> list[str]:
+        """Everything that was heard of and has not been retired."""
+        return list(self._latest)
+
+    def total(self) -> Snapshot:
+        """Everything, added up."""
+        return merge([self._retired, *self._latest.values()])

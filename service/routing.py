@@ -1,0 +1,193 @@
+"""Which version answers, and over which socket: the table that control numbers, and a front end's use of it.
+
+control: Table 7 -> Router.apply -> connections and processors are ready -> acknowledged 7
+request: Router.target -> Router.infer -> EngineClient.infer
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from models import bundle, tasks
+from models.errors import EvergreenError
+from service.engine import wire
+from service.engine.client import Answer, EngineClient
+from service.errors import DeadlineExceeded, EngineError, EngineLost, NotFound, Unavailable
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One version and how to reach it. `socket` is set while `state` is ready."""
+
+    model: str
+    version: int
+    directory: str
+    state: Literal["starting", "ready", "failed", "stopped"]
+    socket: str | None = None
+    reason: str | None = None
+    report: dict[str, Any] = {}
+
+
+class Table(msgspec.Struct, frozen=True):
+    """What every front end routes by. `champions` maps each model to the version that answers by default."""
+
+    number: int = 0
+    ready: bool = False
+    draining: bool = False
+    champions: dict[str, int] = {}
+    targets: tuple[Target, ...] = ()
+
+
+class Opened(NamedTuple):
+    """A version as a front end needs it: what it declares, and its pre-processing."""
+
+    manifest: bundle.Manifest
+    processor: tasks.Processor
+
+
+class Router:
+    """A front end's view of the table, with an open connection to every engine that is ready."""
+
+    def __init__(self) -> None:
+        self.table = Table()
+        self._targets: dict[tuple[str, int], Target] = {}
+        self._clients: dict[str, EngineClient] = {}
+        self._opened: dict[str, Opened] = {}
+        self._applied = asyncio.Condition()
+        self._applying = asyncio.Lock()
+
+    async def apply(self, raw: Any) -> int:
+        """Take over a table (as plain data); returns its number once requests are routed by it."""
+        table = msgspec.convert(raw, Table)
+        async with self._applying:
+            if table.number <= self.table.number:
+                return self.table.number
+            for target in table.targets:
+                await self._open(target)
+            self.table = table
+            self._targets = {(target.model, target.version): target for target in table.targets}
+            self._close_others({target.socket for target in table.targets})
+        async with self._applied:
+            self._applied.notify_all()
+        return table.number
+
+    def models(self) -> Mapping[str, int]:
+        """Every model that is served, with its champion."""
+        return self.table.champions
+
+    def target(self, model: str, version: int | None = None) -> Target:
+        """The version that answers for `model`. NotFound when there is none such."""
+        champion = self.table.champions.get(model)
+        if champion is None:
+            raise NotFound(f"Request for unknown model: '{model}' is not found")
+        target = self._targets.get((model, champion if version is None else version))
+        if target is None:
+            raise NotFound(f"Request for unknown model: '{model}' version {version} is not found")
+        return target
+
+    def opened(self, target: Target) -> Opened:
+        """What `target` declares. Unavailable until it has been loaded once."""
+        opened = self._opened.get(target.directory)
+        if opened is None:
+            raise unavailable(target)
+        return opened
+
+    def has_opened(self, target: Target) -> bool:
+        """Whether `opened` would answer."""
+        return target.directory in self._opened
+
+    def answers(self, target: Target) -> bool:
+        """Whether a request to `target` would be taken right now."""
+        client = self._clients.get(target.socket or "")
+        return client is not None and not client.lost.is_set()
+
+    async def infer(
+        self, target: Target, tensors: wire.Tensors, outputs: list[str], deadline: float
+    ) -> Answer:
+        """Run on `target`'s engine. A request in flight when its engine ends is run once more on the replacement.
+
+        Raises Unavailable (with the time to wait), DeadlineExceeded or EngineError.
+        """
+        client = self._client(target)
+        try:
+            return await client.infer(tensors, outputs, deadline)
+        except EngineLost:
+            replacement = await self._replacement(target, client, deadline)
+        try:
+            return await replacement.infer(tensors, outputs, deadline)
+        except EngineLost as error:
+            raise EngineError("the engine ended twice while it ran this request") from error
+
+    def close(self) -> None:
+        """End every connection."""
+        self._close_others(set())
+
+    def _client(self, target: Target) -> EngineClient:
+        if not self.answers(target):
+            raise unavailable(target)
+        return self._clients[target.socket or ""]
+
+    async def _replacement(
+        self, target: Target, lost: EngineClient, deadline: float
+    ) -> EngineClient:
+        """The client of the engine that control starts in place of the one that ended."""
+
+        def replaced() -> bool:
+            now = self._targets.get((target.model, target.version))
+            return (
+                now is not None
+                and self.answers(now)
+                and self._clients[now.socket or ""] is not lost
+            )
+
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()), self._applied:
+                await self._applied.wait_for(replaced)
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                "the engine ended, and its replacement was not there before the deadline"
+            ) from error
+        return self._client(self._targets[target.model, target.version])
+
+    async def _open(self, target: Target) -> None:
+        if target.directory not in self._opened:
+            try:
+                self._opened[target.directory] = await asyncio.to_thread(
+                    open_bundle, Path(target.directory)
+                )
+            except EvergreenError:
+                return  # the engine reports the same damage, with its reason
+        if target.socket is not None and target.socket not in self._clients:
+            try:
+                self._clients[target.socket] = await EngineClient.connect(target.socket)
+            except (OSError, EngineLost):
+                return  # it ended meanwhile; control is about to say so
+
+    def _close_others(self, kept: set[str | None]) -> None:
+        for socket in [socket for socket in self._clients if socket not in kept]:
+            self._clients.pop(socket).close()
+
+
+def open_bundle(directory: Path) -> Opened:
+    """Read a manifest and what its pre-processing needs. Raises BundleError."""
+    manifest = bundle.read(directory)
+    return Opened(manifest, tasks.processor(manifest.task, directory))
+
+
+def unavailable(target: Target) -> Unavailable:
+    """Why `target` does not answer, and when it should: its last loading time from now."""
+    name = f"{target.model}/{target.version}"
+    match target.state:
+        case "failed":
+            return Unavailable(f"{name} could not be loaded: {target.reason}", 30)
+        case "starting":
+            return Unavailable(f"{name} is loading", 2)
+        case _:
+            seconds = float(target.report.get("load_seconds", 1.0))
+            return Unavailable(
+                f"{name} lost its engine; another is being started", math.ceil(seconds + 1)
+            )

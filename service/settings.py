@@ -1,0 +1,126 @@
+"""What an operator can set, read once and checked together. It must not know how a setting is used.
+
+defaults < evergreen.toml < EVERGREEN_... < the command line
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from service.errors import SettingsError
+
+PREFIX = "EVERGREEN_"
+FILE = "evergreen.toml"
+SEED = Path(__file__).parent.parent / "models" / "repository"
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How one model is run; what is not set follows the service's own settings."""
+
+    version: Positive | None = None
+    variant: Literal["fp32", "fp16", "int8"] | None = None
+    provider: Literal["auto", "cuda", "cpu"] | None = None
+    instances: Positive = 1
+    threads: Positive = 1
+    max_batch_rows: Positive = 8
+    max_queue_rows: Positive = 1024
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Every setting of the service."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on. Other than the loopback means that others can reach the service."""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
+    """0 takes any free port; the address is printed."""
+    repository: Path = SEED
+    """Where models are read from: <model>/<version>/manifest.json. Never written to."""
+    state: Path = Path(".evergreen")
+    """Everything that the running service writes."""
+    serve: tuple[str, ...] = ()
+    """The models to serve; empty means all in the repository."""
+    provider: Literal["auto", "cuda", "cpu"] = "auto"
+    """auto takes CUDA where it really works, and says so where it does not."""
+    strict_provider: bool = False
+    """Refuse to start a model on the CPU when CUDA was asked for."""
+    max_body_bytes: Positive = 16 * 1024 * 1024
+    """A larger body is refused with 413 before it is read to its end."""
+    max_request_rows: Positive = 64
+    """The most rows (images, texts, series) in one request."""
+    request_timeout_s: Seconds = 30.0
+    """A request without an answer by then gets 504."""
+    drain_timeout_s: Seconds = 30.0
+    """How long accepted requests may take after SIGTERM."""
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    """Log lines are JSON on stderr; what is loading and ready is printed on stdout in any case."""
+    models: dict[str, ModelSettings] = {}
+    """[models.NAME] in the file, EVERGREEN_MODELS__NAME__KEY in the environment."""
+
+    def model(self, name: str) -> ModelSettings:
+        """The settings of one model. An environment variable cannot hold '-' or '.': '_' stands for both."""
+        plain = name.replace("-", "_").replace(".", "_").lower()
+        return self.models.get(name) or self.models.get(plain) or ModelSettings()
+
+
+def load(
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    directory: Path = Path(),
+) -> Settings:
+    """Read all sources once. Raises SettingsError naming the setting, where it stands and what is wrong with it."""
+    merged: dict[str, Any] = {}
+    path = directory / environ.get(f"{PREFIX}CONFIG", FILE)
+    if path.is_file():
+        try:
+            merged = tomllib.loads(path.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{path}: {error}") from error
+        check(merged, f"{path}: ")
+    elif f"{PREFIX}CONFIG" in environ:
+        raise SettingsError(f"{PREFIX}CONFIG names {path}, which does not exist")
+    for variable, value in sorted(environ.items()):
+        if variable.startswith(PREFIX) and variable not in (f"{PREFIX}CONFIG", f"{PREFIX}DATA"):
+            one = nested(variable.removeprefix(PREFIX).lower().split("__"), value)
+            check(one, f"{variable}: ")
+            merge(merged, one)
+    merge(merged, {key: value for key, value in (overrides or {}).items() if value is not None})
+    return check(merged, "")
+
+
+def check(raw: Mapping[str, Any], source: str) -> Settings:
+    """Convert and validate; `source` begins the sentence."""
+    try:
+        return msgspec.convert(dict(raw), Settings, strict=False, dec_hook=to_path)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{source}{error}") from error
+
+
+def to_path(kind: type, value: Any) -> Any:
+    """msgspec's hook for the one type here that it does not know."""
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise msgspec.ValidationError(f"Expected a path, got {type(value).__name__}")
+
+
+def nested(keys: list[str], value: str) -> dict[str, Any]:
+    """("models", "x", "threads"), "2" -> {"models": {"x": {"threads": "2"}}}; lists are written with commas."""
+    inner: Any = value.split(",") if keys == ["serve"] else value
+    for key in reversed(keys):
+        inner = {key: inner}
+    return dict(inner)
+
+
+def merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Lay `other` over `into`, table by table."""
+    for key, value in other.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
