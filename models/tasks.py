@@ -152,7 +152,8 @@ class SeriesProcessor:
     def row(self, item: object) -> Row:
         task, wanted = self.task, len(self.task.channels)
         try:
-            array = np.asarray(item, dtype=np.float32)
+            with np.errstate(over="ignore"):  # too large a number becomes an infinity, refused below
+                array = np.asarray(item, dtype=np.float32)
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"a series is a list of samples of {wanted} numbers each, all of equal length"

@@ -21,6 +21,9 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+SCRAPE_SECONDS = 1.0
+"""An engine that takes longer to tell its counts is left with those it told last."""
+
 
 class Deployment:
     """One version with its engine. Every start of the engine listens on a socket of its own."""
@@ -124,11 +127,16 @@ class Deployments:
 
         async def ask(socket: str) -> None:
             try:
-                client = await EngineClient.connect(socket)
-                totals.update(socket, await asyncio.wait_for(client.stats(), 2))
-                client.close()
-            except (OSError, EngineLost, TimeoutError):
+                client = await EngineClient.connect(socket, SCRAPE_SECONDS)
+            except (OSError, EngineLost):
                 log.warning("an engine did not give its metrics", extra={"socket": socket})
+                return
+            try:
+                totals.update(socket, await asyncio.wait_for(client.stats(), SCRAPE_SECONDS))
+            except (EngineLost, TimeoutError):
+                log.warning("an engine did not give its metrics", extra={"socket": socket})
+            finally:
+                client.close()
 
         await asyncio.gather(*map(ask, alive))
         for source in totals.sources():

@@ -26,7 +26,9 @@ def save(path: Path, nodes: list, inputs: list, outputs: list, constants: list) 
     onnx.save(model, path)
 
 
-def publish(directory: Path, task: tasks.Task, given: dict, expected: dict, **fields: object) -> None:
+def publish(
+    directory: Path, task: tasks.Task, given: dict, expected: dict, **fields: object
+) -> None:
     """Write samples and manifest for the model.fp32.onnx in `directory`."""
     bundle.write_samples(directory, given, expected)
     file = directory / "model.fp32.onnx"
@@ -62,11 +64,21 @@ def image(root: Path, name: str = "toy-image", version: int = 1) -> Path:
         helper.make_node("Add", ["product", "bias"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
     ]
-    constants = [constant("axes", [1, 2, 3], "int64"), constant("one", [1], "int64"), constant("weight", [[10, -10]]), constant("bias", [0, 10])]
+    constants = [
+        constant("axes", [1, 2, 3], "int64"),
+        constant("one", [1], "int64"),
+        constant("weight", [[10, -10]]),
+        constant("bias", [0, 10]),
+    ]
     given = [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 4, 4])]
-    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 2]) for n in ("logits", "probabilities")]
+    outputs = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 2])
+        for n in ("logits", "probabilities")
+    ]
     save(directory / "model.fp32.onnx", nodes, given, outputs, constants)
-    rows = np.linspace(0, 1, 16, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 4, 4), np.float32)
+    rows = np.linspace(0, 1, 16, dtype=np.float32)[:, None, None, None] * np.ones(
+        (1, 1, 4, 4), np.float32
+    )
     mean = rows.mean(axis=(1, 2, 3))
     logits = np.stack([10 * mean, 10 - 10 * mean], axis=1).astype(np.float32)
     publish(
@@ -96,7 +108,11 @@ def series(root: Path, name: str = "toy-series", version: int = 1) -> Path:
         helper.make_node("MatMul", ["column", "weight"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
     ]
-    constants = [constant("axes", [1, 2], "int64"), constant("one", [1], "int64"), constant("weight", [[1, -1]])]
+    constants = [
+        constant("axes", [1, 2], "int64"),
+        constant("one", [1], "int64"),
+        constant("weight", [[1, -1]]),
+    ]
     given = [
         helper.make_tensor_value_info("series", TensorProto.FLOAT, ["batch", "time", 2]),
         helper.make_tensor_value_info("lengths", TensorProto.INT32, ["batch"]),
@@ -112,7 +128,10 @@ def series(root: Path, name: str = "toy-series", version: int = 1) -> Path:
         {"series": rows, "lengths": lengths},
         {"probabilities": softmax(np.stack([mean, -mean], axis=1))},
         labels=("up", "down"),
-        inputs=(bundle.Tensor("series", "float32", ("batch", "time", 2)), bundle.Tensor("lengths", "int32", ("batch",))),
+        inputs=(
+            bundle.Tensor("series", "float32", ("batch", "time", 2)),
+            bundle.Tensor("lengths", "int32", ("batch",)),
+        ),
         outputs=(bundle.Tensor("probabilities", "float32", ("batch", 2), "probabilities"),),
         padding=bundle.Padding("time", {"series": 0.0}, (4, 8), 3),
     )
@@ -123,7 +142,9 @@ def text(root: Path, name: str = "toy-text", version: int = 1) -> Path:
     """Counts "good" (id 2) against "bad" (id 3) where the mask is 1. At most 16 tokens."""
     directory = root / name / str(version)
     directory.mkdir(parents=True)
-    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "good": 2, "bad": 3}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(
+        models.WordLevel({"[PAD]": 0, "[UNK]": 1, "good": 2, "bad": 3}, unk_token="[UNK]")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.enable_padding(length=16)  # as real files do; serving must switch it off
     tokenizer.save(str(directory / "tokenizer.json"))
@@ -136,8 +157,15 @@ def text(root: Path, name: str = "toy-text", version: int = 1) -> Path:
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
     ]
     table = np.array([[9, -9], [0, 0], [2, 0], [0, 2]], dtype=np.float32)
-    constants = [constant("table", table), constant("last", [2], "int64"), constant("axes", [1], "int64")]
-    given = [helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "sequence"]) for n in ("input_ids", "attention_mask")]
+    constants = [
+        constant("table", table),
+        constant("last", [2], "int64"),
+        constant("axes", [1], "int64"),
+    ]
+    given = [
+        helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "sequence"])
+        for n in ("input_ids", "attention_mask")
+    ]
     outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 2])]
     save(directory / "model.fp32.onnx", nodes, given, outputs, constants)
     ids = np.random.default_rng(0).integers(1, 4, size=(16, 6)).astype(np.int64)
@@ -147,7 +175,10 @@ def text(root: Path, name: str = "toy-text", version: int = 1) -> Path:
         {"input_ids": ids, "attention_mask": np.ones_like(ids)},
         {"probabilities": softmax(table[ids].sum(axis=1))},
         labels=("positive", "negative"),
-        inputs=tuple(bundle.Tensor(n, "int64", ("batch", "sequence")) for n in ("input_ids", "attention_mask")),
+        inputs=tuple(
+            bundle.Tensor(n, "int64", ("batch", "sequence"))
+            for n in ("input_ids", "attention_mask")
+        ),
         outputs=(bundle.Tensor("probabilities", "float32", ("batch", 2), "probabilities"),),
         padding=bundle.Padding("sequence", {"input_ids": 0, "attention_mask": 0}, (4, 8, 16)),
     )

@@ -39,7 +39,7 @@ class Texts(msgspec.Struct, forbid_unknown_fields=True):
 class Series(msgspec.Struct, forbid_unknown_fields=True):
     """{"series": [[...], ...]}, time x channels, or a list of such."""
 
-    series: list[list[float]] | list[list[list[float]]]
+    series: list[list[float | list[float]]]
 
 
 class Predictions(Controller):
@@ -122,5 +122,3 @@ def read_json(body: bytes, kind: type[Any]) -> Any:
         raise InputError(str(error)) from error
     except msgspec.DecodeError as error:
         raise Malformed(f"the body is not JSON: {error}") from error
-    except RecursionError as error:
-        raise Malformed("the body is nested too deeply") from error

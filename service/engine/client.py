@@ -48,11 +48,17 @@ class EngineClient:
         )
 
     @classmethod
-    async def connect(cls, path: str | Path) -> "EngineClient":
-        """Connect and wait for the engine's hello. OSError when nobody listens, EngineLost when it goes at once."""
+    async def connect(cls, path: str | Path, seconds: float = 5.0) -> "EngineClient":
+        """Connect and wait for the engine's hello. OSError when nobody listens, EngineLost when none comes."""
         client = cls()
-        await asyncio.get_running_loop().create_unix_connection(lambda: client._channel, str(path))
-        await client._hello
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(seconds):
+                await loop.create_unix_connection(lambda: client._channel, str(path))
+                await client._hello
+        except TimeoutError as error:
+            client.close()
+            raise errors.EngineLost(f"the engine said nothing for {seconds:g} s") from error
         return client
 
     @property

@@ -164,7 +164,9 @@ class Channel(asyncio.Protocol, Generic[M]):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's has the methods, not the class
+        self._transport = cast(
+            asyncio.Transport, transport
+        )  # uvloop's has the methods, not the class
         self._on_open(self)
 
     def data_received(self, data: bytes) -> None:

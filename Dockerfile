@@ -1,0 +1,51 @@
+# Two images from one file: `docker build .` serves, `docker build --target train .` trains.
+#
+#     docker run --publish 8000:8000 --volume evergreen:/var/lib/evergreen IMAGE
+#     docker run --volume evergreen:/var/lib/evergreen TRAINING-IMAGE fashion-cnn --out /var/lib/evergreen/repository
+#
+# Everything is installed from wheels, so no stage holds a compiler. The install is editable: the environment is built from the
+# project's metadata alone, which changes rarely, and the code is laid beside it last, where it also finds models/repository.
+
+FROM python:3.11-slim AS base
+WORKDIR /app
+ENV PATH=/app/.venv/bin:$PATH \
+    PYTHONUNBUFFERED=1
+
+FROM base AS install
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+# An editable install remembers this folder only if the packages are packages.
+COPY service/__init__.py service/
+COPY models/__init__.py models/
+RUN python -m venv .venv \
+    && .venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -c constraints.txt -e .
+
+FROM install AS install-train
+RUN .venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -c constraints.txt -e '.[train]'
+
+FROM base AS runtime
+RUN useradd --system --uid 10001 --no-create-home evergreen \
+    && install --directory --owner evergreen /var/lib/evergreen
+COPY service service
+COPY models models
+RUN python -m compileall -q service models
+ENV EVERGREEN_STATE=/var/lib/evergreen
+VOLUME /var/lib/evergreen
+
+FROM runtime AS train
+COPY --from=install-train /app/.venv .venv
+ENV EVERGREEN_DATA=/var/lib/evergreen/data \
+    MPLCONFIGDIR=/tmp/matplotlib
+WORKDIR /var/lib/evergreen
+USER 10001
+ENTRYPOINT ["python", "-m", "models.train"]
+
+FROM runtime AS serve
+COPY --from=install /app/.venv .venv
+# On any address but the loopback; put a proxy with authentication in front of it where strangers can reach it.
+ENV EVERGREEN_HOST=0.0.0.0 \
+    EVERGREEN_PORT=8000
+EXPOSE 8000
+USER 10001
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['EVERGREEN_PORT'] + '/v2/health/ready', timeout=4)"]
+CMD ["evergreen", "serve"]

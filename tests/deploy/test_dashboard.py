@@ -1,0 +1,224 @@
+"""The dashboard's queries, asked of a real Prometheus that scrapes the real service."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import toys
+import yaml
+from live import running, serving, until
+
+from models import bundle
+from service import examples, metrics
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+GRAFANA = ROOT / "deploy" / "grafana"
+SCRAPE = "500ms"
+WINDOW = "10s"
+TOYS = ("toy-image", "toy-series", "toy-text")
+JSON = "application/json"
+
+
+def panels() -> list[dict[str, Any]]:
+    document = json.loads((GRAFANA / "serving.json").read_text())
+    return [panel for panel in document["panels"] if panel["type"] != "row"]
+
+
+def targets() -> list[tuple[str, str, str]]:
+    """(panel, query, legend) of every query on the dashboard."""
+    return [(p["title"], t["expr"], t["legendFormat"]) for p in panels() for t in p["targets"]]
+
+
+def counted() -> set[str]:
+    """Every metric that the service exposes, by the name that samples of a counter or a gauge carry."""
+    groups = (metrics.FrontEndMetrics(), metrics.EngineMetrics("m", 1), metrics.ControlMetrics())
+    return {
+        f"{family.name}_total" if family.kind == "counter" else family.name
+        for group in groups
+        for family in metrics.snapshot(group.registry)
+    }
+
+
+def drawn() -> set[str]:
+    """Every metric that the dashboard reads, histograms by their own name."""
+    names = {name for _, query, _ in targets() for name in re.findall(r"inference_\w+", query)}
+    return {re.sub("_(bucket|sum|count)$", "", name) for name in names}
+
+
+def program(name: str) -> str:
+    """The program's path. A person may lack it; CI may not."""
+    path = shutil.which(name)
+    if path is None and os.environ.get("CI") == "true":
+        pytest.fail(f"{name} is not installed, and CI must run this test")
+    if path is None:
+        pytest.skip(f"{name} is not installed (package prometheus)")
+    return path
+
+
+@contextmanager
+def scraping(url: str, directory: Path) -> Iterator[str]:
+    """The URL of a Prometheus that runs the committed configuration on the service at `url`."""
+    config = yaml.safe_load(CONFIG.read_text())
+    config["global"] |= {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE}
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [url.removeprefix("http://")]
+    path = directory / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config))
+    command = [
+        program("prometheus"),
+        f"--config.file={path}",
+        f"--storage.tsdb.path={directory / 'tsdb'}",
+        "--web.listen-address=127.0.0.1:0",
+    ]
+    with running(command, r'"Listening on" address=(\S+)', directory) as started:
+        yield f"http://{started.said}"
+
+
+def requests_of_toys(repository: Path) -> list[tuple[str, str, bytes, int]]:
+    """(model, content type, body, expected status): good ones, and each caller's mistake once."""
+    samples, _ = bundle.read_samples(repository / "toy-image" / "1")
+    return [
+        ("toy-image", "image/png", examples.png(samples["image"][0]), 200),
+        ("toy-image", "image/png", b"no picture", 422),
+        ("toy-series", JSON, json.dumps({"series": [[0.5, 1.0]] * 5}).encode(), 200),
+        ("toy-series", JSON, b'{"series": [', 400),
+        ("toy-text", JSON, b'{"text": "good bad good"}', 200),
+        ("toy-text", "text/plain", b"good", 415),
+    ]
+
+
+def load(client: httpx.Client, repository: Path) -> None:
+    """One request of every sort."""
+    for model, kind, body, status in requests_of_toys(repository):
+        answer = client.post(
+            f"/v1/models/{model}/predict", content=body, headers={"Content-Type": kind}
+        )
+        assert answer.status_code == status, answer.text
+
+
+def asker(client: httpx.Client, prometheus: str) -> Callable[[str], list[dict[str, Any]]]:
+    """A function that runs a dashboard's query, its variables filled in as Grafana does."""
+
+    def ask(query: str) -> list[dict[str, Any]]:
+        filled = query.replace("$__rate_interval", WINDOW).replace("$model", ".+")
+        answer = client.get(f"{prometheus}/api/v1/query", params={"query": filled})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]["result"]
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[dict[str, Any]]]]:
+    """What Prometheus answers to each query, after load on every toy that spans several scrapes."""
+    program("prometheus")
+    directory = tmp_path_factory.mktemp("dashboard")
+    repository = toys.repository(directory / "repository")
+    with (
+        serving(repository, directory) as service,
+        scraping(service.said, directory) as prometheus,
+        httpx.Client(base_url=service.said, timeout=60) as client,
+    ):
+        ask = asker(client, prometheus)
+
+        def seen() -> bool:
+            load(client, repository)
+            rates = ask('rate(inference_requests_total{model=~"$model"}[$__rate_interval]) > 0')
+            return len(rates) == 2 * len(TOYS)
+
+        until(seen, "a rate of every model's answers and errors")
+        yield {query: ask(query) for _, query, _ in targets()}
+
+
+def test_dashboard_is_what_its_generator_writes() -> None:
+    spec = importlib.util.spec_from_file_location("grafana_build", GRAFANA / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    assert json.loads((GRAFANA / "serving.json").read_text()) == build.dashboard()
+
+
+def test_dashboard_reads_every_metric_that_is_counted_and_no_other() -> None:
+    assert drawn() == counted()
+
+
+def test_panels_do_not_overlap() -> None:
+    cells = [
+        (x, y)
+        for panel in panels()
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+
+
+def test_every_query_follows_the_model_that_is_picked() -> None:
+    selectors = [
+        s for _, query, _ in targets() for s in re.findall(r"inference_\w+({[^}]*})?", query)
+    ]
+    assert [s for s in selectors if 'model=~"$model"' not in s] == []
+
+
+@pytest.mark.system
+def test_promtool_accepts_the_configuration() -> None:
+    done = subprocess.run(
+        [program("promtool"), "check", "config", str(CONFIG)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(("panel", "query", "legend"), targets())
+def test_query_returns_figures_with_the_labels_of_its_legend(
+    answers: dict[str, list[dict[str, Any]]], panel: str, query: str, legend: str
+) -> None:
+    series = answers[query]
+    assert series, f"{panel} is empty"
+    assert [s for s in series if s["value"][1] in ("NaN", "+Inf")] == []
+    wanted = set(re.findall(r"{{(\w+)}}", legend))
+    named = [s["metric"] for s in series if s["metric"]]
+    assert [labels for labels in named if not wanted <= labels.keys()] == []
+    assert named or "on () vector(0)" in query
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("title", ["Share of requests that failed", "Latency p99", "Rows computed"])
+def test_load_shows_for_every_model(answers: dict[str, list[dict[str, Any]]], title: str) -> None:
+    query = next(query for panel, query, _ in targets() if panel == title)
+    busy = {s["metric"]["model"] for s in answers[query] if float(s["value"][1]) > 0}
+    assert busy == set(TOYS)
+
+
+@pytest.mark.system
+def test_errors_are_named_by_their_outcome(answers: dict[str, list[dict[str, Any]]]) -> None:
+    query = next(query for panel, query, _ in targets() if panel == "Requests by outcome")
+    outcomes = {(s["metric"]["model"], s["metric"]["status"]) for s in answers[query]}
+    assert outcomes == {(toy, "ok") for toy in TOYS} | {
+        ("toy-image", "InputError"),
+        ("toy-series", "Malformed"),
+        ("toy-text", "UnsupportedMedia"),
+    }
+
+
+@pytest.mark.system
+def test_padding_waste_is_a_share_and_pictures_pad_nothing(
+    answers: dict[str, list[dict[str, Any]]],
+) -> None:
+    query = next(query for panel, query, _ in targets() if panel == "Padding waste")
+    waste = {s["metric"]["model"]: float(s["value"][1]) for s in answers[query]}
+    assert waste["toy-image"] == 0
+    assert 0 < waste["toy-text"] < 1

@@ -1,0 +1,82 @@
+"""Programs for tests: started, waited for by what they print, and ended by the process that started them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PATIENCE = 60.0
+"""Seconds that anything may take on a busy machine before a test gives up on it."""
+
+
+class Program(NamedTuple):
+    """A running program: the first group of what it was to say, its process, and where its output goes."""
+
+    said: str
+    process: subprocess.Popen
+    output: Path
+
+
+def until(found: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    """The first value of `found()` that is true; AssertionError names `what` did not come in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds:g} s"
+        time.sleep(0.02)
+    return value
+
+
+@contextmanager
+def running(
+    command: list[str], says: str, directory: Path, environ: Mapping[str, str] | None = None
+) -> Iterator[Program]:
+    """`command`, from when its output matches `says` until the block ends. It must end well on SIGTERM."""
+    output = directory / f"{Path(command[0]).name}.log"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            command, cwd=directory, stdout=file, stderr=subprocess.STDOUT, env=environ
+        )
+
+    def said() -> str | None:
+        assert process.poll() is None, f"{command[0]} ended:\n{output.read_text()}"
+        match = re.search(says, output.read_text())
+        return match and match[1]
+
+    try:
+        yield Program(until(said, f"'{says}' from {command[0]}"), process, output)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0, output.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def evergreen(prefix: Path | None = None) -> str:
+    """The command, installed beside this Python."""
+    return str((prefix or Path(sys.executable).parent) / "evergreen")
+
+
+def environment(directory: Path, **settings: str) -> dict[str, str]:
+    """This environment without settings of the person who runs the tests, and with `settings` (EVERGREEN_...)."""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("EVERGREEN_")}
+    given = {f"EVERGREEN_{key.upper()}": value for key, value in settings.items()}
+    return environ | {"EVERGREEN_STATE": str(directory / "state")} | given
+
+
+@contextmanager
+def serving(
+    repository: Path, directory: Path, *, prefix: Path | None = None, **settings: str
+) -> Iterator[Program]:
+    """`evergreen serve` on the models in `repository`, on a port that was free; `said` is its URL."""
+    command = [evergreen(prefix), "serve", "--repository", str(repository), "--port", "0"]
+    with running(
+        command, r"answers on (http://\S+),", directory, environment(directory, **settings)
+    ) as program:
+        yield program

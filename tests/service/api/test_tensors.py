@@ -1,0 +1,128 @@
+"""The protocol's bodies, byte by byte."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from models.errors import InputError
+from service.api import tensors
+
+HEADER = (
+    b'{"id":"a1","inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","parameters":{"binary_data_size":12}},'
+    b'{"name":"s","shape":[1,1],"datatype":"BYTES","parameters":{"binary_data_size":6}}],'
+    b'"outputs":[{"name":"y","parameters":{"binary_data":true}}]}'
+)
+BLOBS = struct.pack("<3f", 1, 2, 3) + b"\x02\x00\x00\x00hi"
+
+
+def body(**fields: object) -> bytes:
+    given = {"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]} | fields
+    return json.dumps({"inputs": [{k: v for k, v in given.items() if v is not None}]}).encode()
+
+
+def test_the_worked_example_is_read_and_answered_byte_for_byte():
+    assert len(HEADER) == 245
+    request = tensors.parse(HEADER + BLOBS, "245")
+    assert request.tensors["x"].tolist() == [[1, 2, 3]]
+    assert request.tensors["s"].tolist() == [[b"hi"]]
+    answer, length = tensors.encode(request, "m", 1, {"y": np.array([[0.25, 0.75]], np.float32)})
+    assert length == 141
+    assert answer[141:] == bytes.fromhex("0000803e0000403f")
+    assert json.loads(answer[:141])["id"] == "a1"
+
+
+@pytest.mark.parametrize("data", [[1, 2, 3, 4], [[1, 2], [3, 4]]], ids=["flat", "nested"])
+def test_data_may_be_flat_or_nested(data: list):
+    request = tensors.parse(body(shape=[2, 2], data=data), None)
+    assert request.tensors["x"].tolist() == [[1, 2], [3, 4]]
+    assert request.tensors["x"].dtype == np.float32
+
+
+@pytest.mark.parametrize("name", [name for name in tensors.DATATYPES if name != "BYTES"])
+def test_every_datatype_goes_both_ways_as_json_and_as_bytes(name: str):
+    array = np.array([[0, 1], [1, 0]], tensors.DATATYPES[name])
+    spec = {"name": "x", "shape": [2, 2], "datatype": name}
+    for payload in ({"data": array.tolist()}, {"parameters": {"binary_data_size": array.nbytes}}):
+        head = json.dumps({"inputs": [spec | payload]}).encode()
+        blob = b"" if "data" in payload else array.tobytes()
+        request = tensors.parse(head + blob, str(len(head)))
+        assert request.tensors["x"].dtype == array.dtype
+        np.testing.assert_array_equal(request.tensors["x"], array)
+        answer, _ = tensors.encode(request, "m", 1, {"y": array})
+        assert json.loads(answer)["outputs"][0] == {"name": "y", "datatype": name, "shape": [2, 2], "data": array.ravel().tolist()}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (b"", "failed to parse"),
+        (b"{", "failed to parse"),
+        (b"{}", "missing required field `inputs`"),
+        (b'{"inputs":[]}', "no inputs"),
+        (b"[" * 250_000, "failed to parse"),
+        (body(data=[1, 2, 3]), "'x' has 3 values, shape \\[2\\] needs 2"),
+        (body(shape=[-1]), "negative"),
+        (body(shape=[1 << 40, 1 << 40]), "needs 1208925819614629174706176"),
+        (body(datatype="FLOAT"), "datatype 'FLOAT'"),
+        (body(datatype="INT64", data=[1.5, 2]), "'x': 'data' holds values that are not INT64"),
+        (body(datatype="INT8", data=[1, 300]), "INT8 holds -128 to 127"),
+        (body(datatype="BOOL", data=[1, 2]), "not BOOL"),
+        (body(datatype="BYTES", data=[1, 2]), "not strings"),
+        (body(data=["a", "b"]), "not FP32"),
+        (body(data=[None, 1]), "not FP32"),
+        (body(shape=[2, 2], data=[[1, 2], [3]]), "'data' is not a list"),
+        (body(data=None), "exactly one of 'data' and 'binary_data_size'"),
+        (body(parameters={"binary_data_size": 8}), "exactly one"),
+        (body(data=None, parameters={"binary_data_size": 8}), "expecting 8 additional bytes"),
+        (body(data=None, parameters={"binary_data_size": -1}), "binary_data_size -1"),
+        (body(data=None, parameters={"shared_memory_region": "r"}), "shared memory"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(given: bytes, says: str):
+    with pytest.raises(InputError, match=says):
+        tensors.parse(given, None)
+
+
+@pytest.mark.parametrize("length", ["-1", "99999999999", "x", "1e3", "", "²"])
+def test_a_header_length_that_does_not_fit_is_refused(length: str):
+    with pytest.raises(InputError, match="the body has"):
+        tensors.parse(body(), length)
+
+
+def test_bytes_that_no_input_claims_are_refused():
+    with pytest.raises(InputError, match="3 bytes after the last input"):
+        tensors.parse(body() + b"abc", str(len(body())))
+
+
+def test_a_blob_of_the_wrong_size_names_both_sizes():
+    head = body(data=None, parameters={"binary_data_size": 4})
+    with pytest.raises(InputError, match="has 4 bytes, shape \\[2\\] of FP32 needs 8"):
+        tensors.parse(head + b"1234", str(len(head)))
+
+
+def test_an_input_or_output_named_twice_is_refused():
+    one = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}
+    with pytest.raises(InputError, match="input 'x' already exists"):
+        tensors.parse(json.dumps({"inputs": [one, one]}).encode(), None)
+    with pytest.raises(InputError, match="output 'y' already exists"):
+        tensors.parse(json.dumps({"inputs": [one], "outputs": [{"name": "y"}] * 2}).encode(), None)
+
+
+@given(st.binary(max_size=200), st.one_of(st.none(), st.text(max_size=4)))
+def test_no_body_does_more_than_be_refused(data: bytes, length: str | None):
+    try:
+        tensors.parse(data, length)
+    except InputError as error:
+        assert str(error)
+
+
+@given(hnp.arrays("float32", hnp.array_shapes(max_dims=3, min_side=1, max_side=5)))
+def test_binary_tensors_survive_bit_for_bit(array: np.ndarray):
+    head = json.dumps({"inputs": [{"name": "x", "shape": array.shape, "datatype": "FP32", "parameters": {"binary_data_size": array.nbytes}}]}).encode()
+    request = tensors.parse(head + array.tobytes(), str(len(head)))
+    assert request.tensors["x"].tobytes() == array.tobytes()

@@ -1,0 +1,57 @@
+"""Counts of several processes add up, and stay when a process has gone."""
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.parser import text_string_to_metric_families
+
+from service import metrics
+
+
+def process(requests: int, waiting: int, seconds: list[float]) -> metrics.Snapshot:
+    """The snapshot of a process that counted this, as it comes over a socket."""
+    registry = CollectorRegistry()
+    Counter("requests", "r", ("model",), registry=registry).labels("m").inc(requests)
+    Gauge("waiting", "w", registry=registry).set(waiting)
+    histogram = Histogram("seconds", "s", buckets=(1, 2), registry=registry)
+    for one in seconds:
+        histogram.observe(one)
+    return msgspec.convert(msgspec.to_builtins(metrics.snapshot(registry)), metrics.Snapshot)
+
+
+def samples(one: metrics.Snapshot) -> dict[str, float]:
+    page = metrics.exposition(one).decode()
+    return {s.name + str(s.labels.get("le", "")): s.value for f in text_string_to_metric_families(page) for s in f.samples}
+
+
+def test_counters_gauges_and_buckets_add_up():
+    merged = samples(metrics.merge([process(2, 1, [0.5, 1.5]), process(3, 4, [1.5, 9])]))
+    assert (merged["requests_total"], merged["waiting"]) == (5, 5)
+    assert [merged[f"seconds_bucket{le}"] for le in ("1.0", "2.0", "+Inf")] == [1, 3, 4]
+    assert merged["seconds_sum"] == 12.5
+
+
+def test_a_process_that_ended_keeps_its_counts_and_loses_its_gauges():
+    totals = metrics.Totals()
+    totals.update("a", process(2, 7, [1.0]))
+    totals.update("b", process(3, 1, []))
+    totals.retire("a")
+    left = samples(totals.total())
+    assert (left["requests_total"], left["waiting"], left["seconds_count"]) == (5, 1, 1)
+    totals.update("b", process(4, 0, []))
+    assert samples(totals.total())["requests_total"] == 6
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.booleans()), max_size=20))
+def test_no_counter_ever_falls(events: list[tuple[str, int, bool]]):
+    totals, counts, last = metrics.Totals(), dict.fromkeys("abc", 0), 0.0
+    for source, more, ends in events:
+        counts[source] += more
+        totals.update(source, process(counts[source], 0, []))
+        if ends:
+            totals.retire(source)
+            counts[source] = 0
+        now = samples(totals.total())["requests_total"]
+        assert now >= last
+        last = now
