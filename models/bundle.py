@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from models.errors import BundleError
-from models.tasks import Task
+from models.tasks import Task, TextTask
 
 MANIFEST = "manifest.json"
 SAMPLES = "samples.npz"
@@ -140,8 +140,11 @@ def read(directory: Path) -> Manifest:
         raise BundleError(f"{path}: {error.strerror or error}") from error
     except msgspec.DecodeError as error:
         raise BundleError(f"{path}: {error}") from error
-    for name in [*manifest.files, *(v.file for v in manifest.variants)]:
-        if Path(name).name != name:
+    named = [*manifest.files, *(variant.file for variant in manifest.variants)]
+    if isinstance(manifest.task, TextTask):
+        named.append(manifest.task.tokenizer)
+    for name in named:
+        if name in (".", "..") or Path(name).name != name:
             raise BundleError(f"{path}: the file name '{name}' leaves the bundle")
     return manifest
 

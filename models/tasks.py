@@ -152,7 +152,9 @@ class SeriesProcessor:
     def row(self, item: object) -> Row:
         task, wanted = self.task, len(self.task.channels)
         try:
-            with np.errstate(over="ignore"):  # too large a number becomes an infinity, refused below
+            with np.errstate(
+                over="ignore"
+            ):  # too large a number becomes an infinity, refused below
                 array = np.asarray(item, dtype=np.float32)
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(

@@ -191,13 +191,16 @@ def record(splits: Splits, hyper: Hyper, fit: training.Fitted, seed: int) -> bun
 
 def revision() -> str | None:
     """The commit that this code is, where git can tell."""
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
     return done.stdout.strip() or None
 
 

@@ -17,7 +17,8 @@ from service import examples, logs, settings
 from service.control import Control, serve
 from service.deployments import Deployment
 
-console = Console(highlight=False, soft_wrap=True)
+# Off a terminal nobody folds lines back together: tables get the room they need.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 URL = click.option(
     "--url", default="http://127.0.0.1:8000", show_default=True, help="Where the service is."
 )
@@ -132,7 +133,7 @@ def models_command(url: str) -> None:
         "variant",
         "runs on",
     ):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for model in asked("GET", f"{url}/v1/models"):
         for version in model["versions"]:
             champion = " (champion)" if version["version"] == model["aliases"]["champion"] else ""

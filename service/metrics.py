@@ -63,7 +63,7 @@ class FrontEndMetrics:
         labels = ("model", "version", "api")
         self.requests = Counter(
             "inference_requests",
-            "Prediction requests answered, by HTTP status.",
+            "Prediction requests answered, by outcome: ok, or the error's class.",
             (*labels, "status"),
             registry=self.registry,
         )

@@ -6,7 +6,7 @@ What is written is what a service takes: PNG pictures, {"series": ...} and {"tex
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class Dataset(NamedTuple):
 
     licence: str
     suffix: str
-    rows: Callable[[], tuple[int, int]]
+    rows: Callable[[], list[int]]
     items: Callable[[], Iterator[Item]]
 
 
@@ -61,10 +61,10 @@ def count(text: str) -> int:
 def state(known: Dataset) -> str:
     """How much there is and where, or why it is not there."""
     try:
-        rows, held_out = known.rows()
+        training, held_out = known.rows()
     except DataError as error:
         return f"not there: {error}"
-    return f"{rows:,} rows to train on, {held_out:,} held out, found in {cache()}"
+    return f"{training:,} rows to train on, {held_out:,} held out, found in {cache()}"
 
 
 def export(known: Dataset, folder: Path, limit: int | None = None) -> dict[str, str]:
@@ -104,21 +104,20 @@ def body(key: str, value: object) -> Callable[[Path], object]:
     return lambda path: path.write_text(json.dumps({key: value}), encoding="utf-8")
 
 
-def windows() -> tuple[int, int]:
-    """Windows of 4 s in the training part and in the one held out in time."""
-    early, late, _ = (len(watch.windows(part, FOUR_SECONDS).labels) for part in watch.parts())
-    return early, late
-
-
-def sizes(parts: tuple[fashion.Pictures, ...] | tuple[reviews.Sentences, ...]) -> tuple[int, int]:
-    """(training, held out)."""
-    return len(parts[0].labels), len(parts[1].labels)
+def rows(parts: Iterable[fashion.Pictures | watch.Windows | reviews.Sentences]) -> list[int]:
+    """How many rows each part has."""
+    return [len(part.labels) for part in parts]
 
 
 SETS = {
-    "fashion-mnist": Dataset("MIT", ".png", lambda: sizes(fashion.load()), pictures),
-    "watch": Dataset("BSD-3", ".json", windows, series),
-    "reviews": Dataset("none stated", ".json", lambda: sizes(reviews.rotten_tomatoes()), texts),
+    "fashion-mnist": Dataset("MIT", ".png", lambda: rows(fashion.load()), pictures),
+    "watch": Dataset(
+        "BSD-3",
+        ".json",
+        lambda: rows(watch.windows(part, FOUR_SECONDS) for part in watch.parts()[:2]),
+        series,
+    ),
+    "reviews": Dataset("none stated", ".json", lambda: rows(reviews.rotten_tomatoes()), texts),
 }
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ from service.predictor import new_id
 
 def test_the_front_end_imports_neither_torch_nor_onnxruntime():
     program = "import service.app, service.frontend, sys; print({'torch', 'onnxruntime'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "set()\n"
 
 
@@ -29,7 +31,13 @@ def test_no_other_distribution_owns_our_package_names():
 
 def test_openapi_documents_every_route(url: str):
     paths = httpx.get(f"{url}/docs/openapi.json").json()["paths"]
-    for path in ("/v1/models/{name}/predict", "/v1/models", "/v2/models/{name}/infer", "/v2/health/ready", "/metrics"):
+    for path in (
+        "/v1/models/{name}/predict",
+        "/v1/models",
+        "/v2/models/{name}/infer",
+        "/v2/health/ready",
+        "/metrics",
+    ):
         assert path in paths
     assert "text/html" in httpx.get(f"{url}/docs").headers["Content-Type"]
 
@@ -43,7 +51,9 @@ def test_metrics_are_the_text_format_and_count_what_happened(url: str):
     before = count(model="toy-text", version="1")
     refused = count(model="toy-text", status="InputError").get("inference_requests_total", 0)
     for text in ("good", "bad good"):
-        assert httpx.post(f"{url}/v1/models/toy-text/predict", json={"text": text}).status_code == 200
+        assert (
+            httpx.post(f"{url}/v1/models/toy-text/predict", json={"text": text}).status_code == 200
+        )
     assert httpx.post(f"{url}/v1/models/toy-text/predict", json={"text": ""}).status_code == 422
     after = count(model="toy-text", version="1")
     for name in (
@@ -77,16 +87,29 @@ def test_prediction_ids_are_unique_and_sorted_by_time():
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["models"], "toy-series"), (["predict", "toy-text", "good good"], "positive"), (["predict", "toy-text", ""], "422")],
+    [
+        (["models"], "toy-series"),
+        (["predict", "toy-text", "good good"], "positive"),
+        (["predict", "toy-text", ""], "422"),
+    ],
 )
 def test_the_command_line_answers_in_words(url: str, arguments: list[str], says: str):
-    command = [sys.executable, "-c", "from service.cli import main; main()", *arguments, "--url", url]
+    command = [
+        sys.executable,
+        "-c",
+        "from service.cli import main; main()",
+        *arguments,
+        "--url",
+        url,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert says in done.stdout + done.stderr
 
 
 def test_log_lines_are_json_with_the_event_and_what_belongs_to_it():
     program = "from service import logs; import logging; logs.configure('info'); logging.getLogger('x').info('said %s', 'a', extra={'model': 'm'})"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     line = json.loads(done.stderr)
     assert (line["event"], line["model"], line["level"]) == ("said a", "m", "info")

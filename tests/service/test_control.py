@@ -6,6 +6,8 @@ import re
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -36,7 +38,22 @@ def children(pid: int, module: str) -> list[int]:
 
 def engine_of(pid: int, model: str) -> int:
     """The engine process that runs `model`."""
-    return next(e for e in children(pid, "service.engine.worker") if f'"model":"{model}"'.encode() in Path(f"/proc/{e}/cmdline").read_bytes())
+    return next(
+        e
+        for e in children(pid, "service.engine.worker")
+        if f'"model":"{model}"'.encode() in Path(f"/proc/{e}/cmdline").read_bytes()
+    )
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """`pid` does nothing inside the block; it goes on afterwards, whatever happened, unless it was killed."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def ask(url: str, **extra: object) -> httpx.Response:
@@ -52,34 +69,42 @@ def metric(url: str, name: str, **labels: str) -> float:
     return total
 
 
-def test_a_killed_engine_is_replaced_and_meanwhile_requests_get_503_with_retry_after(repository: Path, tmp_path: Path):
+def test_a_killed_engine_is_replaced_and_meanwhile_requests_get_503_with_retry_after(
+    repository: Path, tmp_path: Path
+):
     with live.serving(repository, tmp_path) as service:
         before = engine_of(service.process.pid, "toy-text")
-        # Stopped, so that the replacement cannot be there before the first request is.
         control = service.process.pid
-        os.kill(control, signal.SIGSTOP)
-        os.kill(before, signal.SIGKILL)
+        # Control is stopped, so that the replacement cannot be there before the first request is.
+        with stopped(control):
+            os.kill(before, signal.SIGKILL)
 
-        def refused() -> httpx.Response | None:
-            answer = ask(service.said)
-            return answer if answer.status_code == 503 else None
+            def refused() -> httpx.Response | None:
+                answer = ask(service.said)
+                return answer if answer.status_code == 503 else None
 
-        answer = live.until(refused, "a 503")
-        assert int(answer.headers["Retry-After"]) >= 1
-        assert "lost its engine" in answer.json()["detail"]
-        ready = httpx.get(f"{service.said}/v2/models/toy-text/ready")
-        assert (ready.status_code, "Retry-After" in ready.headers) == (503, True)
-        os.kill(control, signal.SIGCONT)
+            answer = live.until(refused, "a 503")
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert "lost its engine" in answer.json()["detail"]
+            ready = httpx.get(f"{service.said}/v2/models/toy-text/ready")
+            assert (ready.status_code, "Retry-After" in ready.headers) == (503, True)
         live.until(lambda: ask(service.said).status_code == 200, "an answer of the new engine")
         assert engine_of(control, "toy-text") != before
-        live.until(lambda: metric(service.said, "inference_engine_restarts_total", model="toy-text") == 1, "the restart's count")
+        live.until(
+            lambda: metric(service.said, "inference_engine_restarts_total", model="toy-text") == 1,
+            "the restart's count",
+        )
 
 
-def test_requests_in_flight_on_a_killed_engine_are_answered_by_its_replacement(repository: Path, tmp_path: Path):
+def test_requests_in_flight_on_a_killed_engine_are_answered_by_its_replacement(
+    repository: Path, tmp_path: Path
+):
     with live.serving(repository, tmp_path) as service:
         engine = engine_of(service.process.pid, "toy-text")
-        os.kill(engine, signal.SIGSTOP)  # it holds what it is sent
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        with (
+            stopped(engine),
+            concurrent.futures.ThreadPoolExecutor(4) as pool,
+        ):  # it holds what it is sent
             waiting = [pool.submit(ask, service.said) for _ in range(4)]
             live.until(lambda: metric_in_flight(service.said) == 4, "four requests in flight")
             os.kill(engine, signal.SIGKILL)
@@ -93,13 +118,12 @@ def metric_in_flight(url: str) -> float:
 def test_sigterm_answers_what_was_accepted_and_exits_0(repository: Path, tmp_path: Path):
     with live.serving(repository, tmp_path) as service:
         engine = engine_of(service.process.pid, "toy-text")
-        os.kill(engine, signal.SIGSTOP)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            waiting = [pool.submit(ask, service.said) for _ in range(8)]
-            live.until(lambda: metric_in_flight(service.said) == 8, "eight requests in flight")
-            service.process.send_signal(signal.SIGTERM)
-            live.until(lambda: not listening(service.said), "the port to close")
-            os.kill(engine, signal.SIGCONT)
+            with stopped(engine):
+                waiting = [pool.submit(ask, service.said) for _ in range(8)]
+                live.until(lambda: metric_in_flight(service.said) == 8, "eight requests in flight")
+                service.process.send_signal(signal.SIGTERM)
+                live.until(lambda: not listening(service.said), "the port to close")
             assert [future.result().status_code for future in waiting] == [200] * 8
         assert service.process.wait(live.PATIENCE) == 0
 
@@ -113,7 +137,9 @@ def listening(url: str) -> bool:
     return True
 
 
-def test_a_killed_front_end_is_replaced_and_no_count_is_lost_that_was_seen(repository: Path, tmp_path: Path):
+def test_a_killed_front_end_is_replaced_and_no_count_is_lost_that_was_seen(
+    repository: Path, tmp_path: Path
+):
     with live.serving(repository, tmp_path) as service:
         for _ in range(3):
             assert ask(service.said).status_code == 200
@@ -134,15 +160,22 @@ def test_a_killed_front_end_is_replaced_and_no_count_is_lost_that_was_seen(repos
 def test_nothing_outlives_a_killed_control(repository: Path, tmp_path: Path):
     command = [live.evergreen(), "serve", "--repository", str(repository), "--port", "0"]
     with (tmp_path / "log").open("w") as log:
-        control = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, env=live.environment(tmp_path))
+        control = subprocess.Popen(
+            command, cwd=tmp_path, stdout=log, stderr=log, env=live.environment(tmp_path)
+        )
     try:
         live.until(lambda: "answers on" in (tmp_path / "log").read_text(), "the service")
-        family = children(control.pid, "service.engine.worker") + children(control.pid, "service.frontend")
+        family = children(control.pid, "service.engine.worker") + children(
+            control.pid, "service.frontend"
+        )
         assert len(family) == 4
     finally:
         control.kill()
         control.wait()
-    live.until(lambda: not any(Path(f"/proc/{pid}").exists() and running(pid) for pid in family), "every child to end")
+    live.until(
+        lambda: not any(Path(f"/proc/{pid}").exists() and running(pid) for pid in family),
+        "every child to end",
+    )
 
 
 def running(pid: int) -> bool:
@@ -163,7 +196,11 @@ def test_a_damaged_model_is_reported_and_the_others_serve(tmp_path: Path):
         assert "toy-image/1" in ready.json()["error"]
         assert "sha256" in ready.json()["error"]
         assert "sha256" in service.output.read_text()
-        answer = httpx.post(f"{service.said}/v1/models/toy-image/predict", content=PICTURE, headers={"Content-Type": "image/png"})
+        answer = httpx.post(
+            f"{service.said}/v1/models/toy-image/predict",
+            content=PICTURE,
+            headers={"Content-Type": "image/png"},
+        )
         assert answer.status_code == 503
         live_answer = httpx.get(f"{service.said}/v2/health/live")
         assert live_answer.json() == {"live": True}
@@ -178,10 +215,22 @@ def test_a_damaged_model_is_reported_and_the_others_serve(tmp_path: Path):
         (["--host", "256.0.0.1"], {}, "cannot listen on 256.0.0.1"),
     ],
 )
-def test_what_cannot_be_started_ends_with_a_sentence(repository: Path, tmp_path: Path, arguments: list[str], settings: dict[str, str], says: str):
-    command = [live.evergreen(), "serve", "--repository", str(repository), "--port", "0", *arguments]
+def test_what_cannot_be_started_ends_with_a_sentence(
+    repository: Path, tmp_path: Path, arguments: list[str], settings: dict[str, str], says: str
+):
+    command = [
+        live.evergreen(),
+        "serve",
+        "--repository",
+        str(repository),
+        "--port",
+        "0",
+        *arguments,
+    ]
     environ = live.environment(tmp_path, **settings)
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environ, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=environ, timeout=60, check=False
+    )
     assert done.returncode == 2
     assert says in re.sub(r"\s+", " ", done.stdout)
     assert "Traceback" not in done.stdout + done.stderr
@@ -191,6 +240,14 @@ def test_a_port_that_is_taken_is_named(repository: Path, tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         command = [live.evergreen(), "serve", "--repository", str(repository), "--port", port]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=live.environment(tmp_path), timeout=60, check=False)
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=live.environment(tmp_path),
+            timeout=60,
+            check=False,
+        )
     assert done.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in done.stdout

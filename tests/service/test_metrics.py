@@ -22,7 +22,11 @@ def process(requests: int, waiting: int, seconds: list[float]) -> metrics.Snapsh
 
 def samples(one: metrics.Snapshot) -> dict[str, float]:
     page = metrics.exposition(one).decode()
-    return {s.name + str(s.labels.get("le", "")): s.value for f in text_string_to_metric_families(page) for s in f.samples}
+    return {
+        s.name + str(s.labels.get("le", "")): s.value
+        for f in text_string_to_metric_families(page)
+        for s in f.samples
+    }
 
 
 def test_counters_gauges_and_buckets_add_up():

@@ -14,7 +14,9 @@ def test_without_anything_the_defaults_hold(tmp_path: Path):
 
 def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path):
     (tmp_path / "evergreen.toml").write_text('host = "file"\nport = 1\nrequest_timeout_s = 5\n')
-    loaded = load({"port": 3, "host": None}, {"EVERGREEN_PORT": "2", "EVERGREEN_HOST": "env"}, tmp_path)
+    loaded = load(
+        {"port": 3, "host": None}, {"EVERGREEN_PORT": "2", "EVERGREEN_HOST": "env"}, tmp_path
+    )
     assert (loaded.port, loaded.host, loaded.request_timeout_s) == (3, "env", 5)
 
 
@@ -49,7 +51,14 @@ def test_a_mistake_in_a_variable_names_it(tmp_path: Path, environ: dict[str, str
         load(environ=environ, directory=tmp_path)
 
 
-@pytest.mark.parametrize(("text", "says"), [("prot = 1", "unknown field `prot`"), ("port = ", "Invalid value"), ("port = true", "Expected `int`")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("prot = 1", "unknown field `prot`"),
+        ("port = ", "Invalid value"),
+        ("port = true", "Expected `int`"),
+    ],
+)
 def test_a_mistake_in_the_file_names_the_file(tmp_path: Path, text: str, says: str):
     (tmp_path / "evergreen.toml").write_text(text)
     with pytest.raises(SettingsError, match=f"evergreen.toml: .*{says}"):

@@ -17,14 +17,18 @@ def client(url: str):
         yield client
 
 
-def picture(value: int, size: tuple[int, int] = (4, 4), mode: str = "L", kind: str = "PNG") -> bytes:
+def picture(
+    value: int, size: tuple[int, int] = (4, 4), mode: str = "L", kind: str = "PNG"
+) -> bytes:
     file = io.BytesIO()
     Image.new("L", size, value).convert(mode).save(file, kind)
     return file.getvalue()
 
 
 def predict(client: httpx.Client, model: str, content: bytes, kind: str) -> httpx.Response:
-    return client.post(f"/v1/models/{model}/predict", content=content, headers={"Content-Type": kind})
+    return client.post(
+        f"/v1/models/{model}/predict", content=content, headers={"Content-Type": kind}
+    )
 
 
 def ask(client: httpx.Client, model: str, body: object) -> httpx.Response:
@@ -34,7 +38,9 @@ def ask(client: httpx.Client, model: str, body: object) -> httpx.Response:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("size", [(4, 4), (400, 300), (1, 1)])
-def test_any_picture_is_classified(client: httpx.Client, kind: str, mode: str, size: tuple[int, int]):
+def test_any_picture_is_classified(
+    client: httpx.Client, kind: str, mode: str, size: tuple[int, int]
+):
     answer = predict(client, "toy-image", picture(255, size, mode, kind), f"image/{kind.lower()}")
     assert answer.status_code == 200
     body = answer.json()
@@ -52,7 +58,10 @@ def test_a_form_may_hold_several_pictures(client: httpx.Client):
 
 
 def test_one_text_or_a_list_of_any_lengths_in_order(client: httpx.Client):
-    assert ask(client, "toy-text", {"text": "good film"}).json()["predictions"][0]["label"] == "positive"
+    assert (
+        ask(client, "toy-text", {"text": "good film"}).json()["predictions"][0]["label"]
+        == "positive"
+    )
     texts = ["bad", "good good good bad", "bad bad " * 3, "good"] * 3
     labels = [p["label"] for p in ask(client, "toy-text", {"texts": texts}).json()["predictions"]]
     assert labels == ["negative", "positive", "negative", "positive"] * 3
@@ -61,7 +70,10 @@ def test_one_text_or_a_list_of_any_lengths_in_order(client: httpx.Client):
 def test_one_series_or_a_list_of_any_lengths_in_order(client: httpx.Client):
     up, down = [[1.0, 1.0]] * 5, [[-1.0, 0.0]] * 3
     assert ask(client, "toy-series", {"series": up}).json()["predictions"][0]["label"] == "up"
-    labels = [p["label"] for p in ask(client, "toy-series", {"series": [up, down, up]}).json()["predictions"]]
+    labels = [
+        p["label"]
+        for p in ask(client, "toy-series", {"series": [up, down, up]}).json()["predictions"]
+    ]
     assert labels == ["up", "down", "up"]
 
 
@@ -70,8 +82,6 @@ def test_probabilities_are_the_models_own(client: httpx.Client):
     expected = np.exp(4) / (np.exp(4) + np.exp(2))
     assert answer["probability"] == pytest.approx(expected, abs=1e-6)
     assert sum(ranked["probability"] for ranked in answer["top"]) == pytest.approx(1, abs=1e-5)
-
-
 
 
 def bomb() -> bytes:
@@ -90,7 +100,13 @@ BAD = {
     "empty image": ("toy-image", b"", "image/png", 400, "empty"),
     "image of another kind": ("toy-image", b"GIF89a", "image/gif", 415, "not 'image/gif'"),
     "JSON for an image": ("toy-image", b"{}", JSON, 415, "takes image/png"),
-    "form without a file": ("toy-image", b"--x--\r\n", "multipart/form-data; boundary=x", 422, "'file'"),
+    "form without a file": (
+        "toy-image",
+        b"--x--\r\n",
+        "multipart/form-data; boundary=x",
+        422,
+        "'file'",
+    ),
     "no type": ("toy-text", b"{}", "", 415, "no type"),
     "text as text": ("toy-text", b"good", "text/plain", 415, "application/json"),
     "empty body": ("toy-text", b"", JSON, 400, "empty"),
@@ -100,19 +116,67 @@ BAD = {
     "neither text nor texts": ("toy-text", b"{}", JSON, 422, "either 'text'"),
     "number as text": ("toy-text", b'{"text": 1}', JSON, 422, "text"),
     "empty text": ("toy-text", b'{"text": "  "}', JSON, 422, "the text is empty"),
-    "empty text in a list": ("toy-text", b'{"texts": ["a", ""]}', JSON, 422, "item 1: the text is empty"),
+    "empty text in a list": (
+        "toy-text",
+        b'{"texts": ["a", ""]}',
+        JSON,
+        422,
+        "item 1: the text is empty",
+    ),
     "no texts": ("toy-text", b'{"texts": []}', JSON, 422, "no items"),
-    "too many texts": ("toy-text", json.dumps({"texts": ["a"] * 65}).encode(), JSON, 413, "65 items, the limit is 64"),
-    "ten thousand words": ("toy-text", json.dumps({"text": "good " * 10_000}).encode(), JSON, 413, "50,000 characters, the limit is 1,024"),
-    "too many tokens": ("toy-text", json.dumps({"text": "good " * 17}).encode(), JSON, 413, "17 tokens, the model takes at most 16"),
+    "too many texts": (
+        "toy-text",
+        json.dumps({"texts": ["a"] * 65}).encode(),
+        JSON,
+        413,
+        "65 items, the limit is 64",
+    ),
+    "ten thousand words": (
+        "toy-text",
+        json.dumps({"text": "good " * 10_000}).encode(),
+        JSON,
+        413,
+        "50,000 characters, the limit is 1,024",
+    ),
+    "too many tokens": (
+        "toy-text",
+        json.dumps({"text": "good " * 17}).encode(),
+        JSON,
+        413,
+        "17 tokens, the model takes at most 16",
+    ),
     "text for a series": ("toy-series", b'{"text": "a"}', JSON, 422, "text"),
-    "wrong channels": ("toy-series", b'{"series": [[1,2,3],[1,2,3],[1,2,3]]}', JSON, 422, "3 channels, the model takes 2"),
+    "wrong channels": (
+        "toy-series",
+        b'{"series": [[1,2,3],[1,2,3],[1,2,3]]}',
+        JSON,
+        422,
+        "3 channels, the model takes 2",
+    ),
     "ragged": ("toy-series", b'{"series": [[1,2],[1],[1,2]]}', JSON, 422, "of equal length"),
-    "too short": ("toy-series", b'{"series": [[1,2]]}', JSON, 422, "1 samples, the model takes 3 to 8"),
-    "too long": ("toy-series", json.dumps({"series": [[1, 2]] * 9}).encode(), JSON, 422, "9 samples"),
+    "too short": (
+        "toy-series",
+        b'{"series": [[1,2]]}',
+        JSON,
+        422,
+        "1 samples, the model takes 3 to 8",
+    ),
+    "too long": (
+        "toy-series",
+        json.dumps({"series": [[1, 2]] * 9}).encode(),
+        JSON,
+        422,
+        "9 samples",
+    ),
     "empty series": ("toy-series", b'{"series": []}', JSON, 422, "empty"),
     "NaN": ("toy-series", b'{"series": [[NaN,1],[1,2],[1,2]]}', JSON, 400, "not JSON"),
-    "infinite": ("toy-series", b'{"series": [[1e39,1],[1,2],[1,2]]}', JSON, 422, "infinity, first at [0][0]"),
+    "infinite": (
+        "toy-series",
+        b'{"series": [[1e39,1],[1,2],[1,2]]}',
+        JSON,
+        422,
+        "infinity, first at [0][0]",
+    ),
     "strings": ("toy-series", b'{"series": [["a","b"]]}', JSON, 422, "series"),
     "unknown model": ("nobody", b"{}", JSON, 404, "'nobody' is not found"),
     "body over the limit": ("toy-text", b" " * 300_001, JSON, 413, ""),
@@ -120,7 +184,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_gets_its_own_answer_and_the_next_request_is_answered(client: httpx.Client, case: str):
+def test_bad_input_gets_its_own_answer_and_the_next_request_is_answered(
+    client: httpx.Client, case: str
+):
     model, content, kind, status, says = BAD[case]
     answer = predict(client, model, content, kind)
     assert answer.status_code == status, answer.text

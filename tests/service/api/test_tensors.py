@@ -1,5 +1,6 @@
 """The protocol's bodies, byte by byte."""
 
+import contextlib
 import json
 import struct
 
@@ -54,7 +55,12 @@ def test_every_datatype_goes_both_ways_as_json_and_as_bytes(name: str):
         assert request.tensors["x"].dtype == array.dtype
         np.testing.assert_array_equal(request.tensors["x"], array)
         answer, _ = tensors.encode(request, "m", 1, {"y": array})
-        assert json.loads(answer)["outputs"][0] == {"name": "y", "datatype": name, "shape": [2, 2], "data": array.ravel().tolist()}
+        assert json.loads(answer)["outputs"][0] == {
+            "name": "y",
+            "datatype": name,
+            "shape": [2, 2],
+            "data": array.ravel().tolist(),
+        }
 
 
 @pytest.mark.parametrize(
@@ -115,14 +121,23 @@ def test_an_input_or_output_named_twice_is_refused():
 
 @given(st.binary(max_size=200), st.one_of(st.none(), st.text(max_size=4)))
 def test_no_body_does_more_than_be_refused(data: bytes, length: str | None):
-    try:
+    with contextlib.suppress(InputError):
         tensors.parse(data, length)
-    except InputError as error:
-        assert str(error)
 
 
 @given(hnp.arrays("float32", hnp.array_shapes(max_dims=3, min_side=1, max_side=5)))
 def test_binary_tensors_survive_bit_for_bit(array: np.ndarray):
-    head = json.dumps({"inputs": [{"name": "x", "shape": array.shape, "datatype": "FP32", "parameters": {"binary_data_size": array.nbytes}}]}).encode()
+    head = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "x",
+                    "shape": array.shape,
+                    "datatype": "FP32",
+                    "parameters": {"binary_data_size": array.nbytes},
+                }
+            ]
+        }
+    ).encode()
     request = tensors.parse(head + array.tobytes(), str(len(head)))
     assert request.tensors["x"].tobytes() == array.tobytes()

@@ -89,7 +89,9 @@ def test_a_damaged_file_is_refused(copied: Path):
         session.Session.load(copied, Options())
 
 
-def test_a_variant_that_disagrees_with_the_kept_rows_is_refused_and_the_next_one_taken(copied: Path, tmp_path: Path):
+def test_a_variant_that_disagrees_with_the_kept_rows_is_refused_and_the_next_one_taken(
+    copied: Path, tmp_path: Path
+):
     manifest = bundle.read(copied)
     model = onnx.load(copied / "model.fp32.onnx")
     bias = next(tensor for tensor in model.graph.initializer if tensor.name == "bias")
@@ -111,7 +113,7 @@ def test_answers_unlike_the_kept_ones_stop_the_load(copied: Path):
         copied, inputs, {**expected, "probabilities": expected["probabilities"][:, ::-1]}
     )
     bundle.write(copied, bundle.read(copied))
-    with pytest.raises(BundleError, match="no variant of toy-image/1 can be served.*differs by"):
+    with pytest.raises(BundleError, match=r"no variant of toy-image/1 can be served.*differs by"):
         session.Session.load(copied, Options())
 
 

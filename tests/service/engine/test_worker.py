@@ -29,7 +29,14 @@ class Running:
         def command(lifeline: int) -> list[str]:
             self.starts += 1
             self.socket = runtime / f"{self.starts}.sock"
-            config = Config(model, 1, str(repository / model / "1"), str(self.socket), lifeline, Options(**options))
+            config = Config(
+                model,
+                1,
+                str(repository / model / "1"),
+                str(self.socket),
+                lifeline,
+                Options(**options),
+            )
             return ["service.engine.worker", msgspec.json.encode(config).decode()]
 
         self.supervisor = Supervisor(model, command, lambda s: self.changes.append(s.state))
@@ -71,7 +78,9 @@ async def test_requests_that_wait_together_run_together(engine: Running):
 async def test_batches_form_across_connections(engine: Running):
     first, second = await engine.client(), await engine.client()
     first.hold(2)
-    answers = await asyncio.gather(first.infer(tokens(2), OUT, soon()), second.infer(tokens(3), OUT, soon()))
+    answers = await asyncio.gather(
+        first.infer(tokens(2), OUT, soon()), second.infer(tokens(3), OUT, soon())
+    )
     assert [answer.batch_rows for answer in answers] == [2, 2]
     assert [int(answer.outputs["probabilities"].argmax()) for answer in answers] == [0, 1]
     first.close()
@@ -84,7 +93,11 @@ async def test_a_guilty_request_fails_alone(engine: Running):
     runs = [client.infer(tokens(id_), OUT, soon()) for id_ in (2, 999, 3, 2)]
     results = await asyncio.gather(*runs, return_exceptions=True)
     assert isinstance(results[1], EngineError)
-    assert [int(r.outputs["probabilities"].argmax()) for i, r in enumerate(results) if i != 1] == [0, 1, 0]
+    assert [int(r.outputs["probabilities"].argmax()) for i, r in enumerate(results) if i != 1] == [
+        0,
+        1,
+        0,
+    ]
     client.close()
 
 

@@ -1,0 +1,90 @@
+"""Which versions there are: those with a manifest, under one root or several."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import toys
+
+from models import bundle
+from models.errors import BundleError
+from models.registry import Registry
+
+
+def test_models_are_named_in_order(tmp_path: Path) -> None:
+    assert Registry([toys.repository(tmp_path)]).models() == ["toy-image", "toy-series", "toy-text"]
+
+
+def test_without_a_version_the_newest_answers_and_ten_is_newer_than_nine(tmp_path: Path) -> None:
+    for version in (10, 9, 2):
+        toys.image(tmp_path, version=version)
+    registry = Registry([tmp_path])
+    assert list(registry.versions("toy-image")) == [2, 9, 10]
+    assert registry.resolve("toy-image") == (10, tmp_path / "toy-image" / "10")
+    assert registry.resolve("toy-image", 9) == (9, tmp_path / "toy-image" / "9")
+
+
+def test_a_directory_without_a_manifest_is_no_version(tmp_path: Path) -> None:
+    directory = toys.image(tmp_path)
+    registry = Registry([tmp_path])
+    (directory / bundle.MANIFEST).unlink()
+    assert registry.models() == []
+    with pytest.raises(BundleError, match="an empty repository"):
+        registry.resolve("toy-image")
+
+
+def test_a_version_exists_as_soon_as_its_manifest_does(tmp_path: Path) -> None:
+    registry = Registry([tmp_path])
+    assert registry.models() == []
+    toys.image(tmp_path)
+    assert registry.models() == ["toy-image"]
+
+
+@pytest.mark.parametrize("name", ["latest", ".1.4711", "1a", "-1"])
+def test_a_directory_that_is_no_number_is_no_version(tmp_path: Path, name: str) -> None:
+    toys.image(tmp_path).rename(tmp_path / "toy-image" / name)
+    assert Registry([tmp_path]).models() == []
+
+
+def test_a_later_root_adds_versions(tmp_path: Path) -> None:
+    seed, grown = tmp_path / "seed", tmp_path / "grown"
+    toys.image(seed)
+    toys.image(grown, version=2)
+    toys.text(grown)
+    registry = Registry([seed, grown])
+    assert registry.models() == ["toy-image", "toy-text"]
+    assert registry.resolve("toy-image", 1)[1] == seed / "toy-image" / "1"
+    assert registry.resolve("toy-image") == (2, grown / "toy-image" / "2")
+
+
+def test_a_later_root_never_replaces_a_version_of_an_earlier_one(tmp_path: Path) -> None:
+    seed, grown = tmp_path / "seed", tmp_path / "grown"
+    toys.image(seed)
+    shutil.copytree(seed, grown)
+    assert Registry([seed, grown]).resolve("toy-image", 1)[1] == seed / "toy-image" / "1"
+
+
+def test_a_root_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    toys.image(tmp_path)
+    assert Registry([tmp_path / "none", tmp_path]).models() == ["toy-image"]
+    assert Registry([tmp_path / "none"]).models() == []
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    registry = Registry([toys.repository(tmp_path)])
+    with pytest.raises(BundleError, match="'other', only toy-image, toy-series, toy-text"):
+        registry.resolve("other")
+
+
+def test_an_unknown_version_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    toys.image(tmp_path)
+    toys.image(tmp_path, version=3)
+    with pytest.raises(BundleError, match="no version 2, only 1, 3"):
+        Registry([tmp_path]).resolve("toy-image", 2)
+
+
+@pytest.mark.parametrize("name", ["..", "*", "toy-*", "../seed/toy-image", ""])
+def test_a_name_is_never_a_path_or_a_pattern(tmp_path: Path, name: str) -> None:
+    toys.image(tmp_path / "seed")
+    with pytest.raises(BundleError, match="there is no model"):
+        Registry([tmp_path / "seed"]).resolve(name)
