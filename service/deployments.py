@@ -4,8 +4,9 @@ registry -> Deployment (supervisor -> engine process) -> Target in the routing t
 """
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 SCRAPE_SECONDS = 1.0
 """An engine that takes longer to tell its counts is left with those it told last."""
+
+_sockets = itertools.count(1)
 
 
 class Deployment:
@@ -43,7 +46,6 @@ class Deployment:
         self.socket: Path | None = None
         self._options = options
         self._runtime = runtime
-        self._starts = 0
         self.supervisor = Supervisor(f"{model}/{version}", self._command, lambda _: on_change(self))
 
     def target(self) -> Target:
@@ -62,11 +64,8 @@ class Deployment:
         )
 
     def _command(self, lifeline: int) -> list[str]:
-        self._starts += 1
         # Short on purpose: a unix socket's path ends at 108 bytes.
-        self.socket = (
-            self._runtime / f"{abs(hash((self.model, self.version))) % 10**8}-{self._starts}.sock"
-        )
+        self.socket = self._runtime / f"{next(_sockets)}.sock"
         config = Config(
             self.model, self.version, str(self.directory), str(self.socket), lifeline, self._options
         )
@@ -112,12 +111,8 @@ class Deployments:
         """Wait until every version has been loaded once, or has failed to."""
         await asyncio.gather(*(d.supervisor.settled.wait() for d in self._deployments.values()))
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Deployment]:
         return iter(self._deployments.values())
-
-    def champions(self) -> dict[str, int]:
-        """The version that answers by default, per model."""
-        return dict(self._deployments)
 
     async def collect(self, totals: Totals) -> None:
         """Bring the engines' metrics up to date; one that has just ended keeps its last figures."""

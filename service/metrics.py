@@ -84,7 +84,7 @@ class FrontEndMetrics:
         self.in_flight = Gauge(
             "inference_in_flight_requests",
             "Prediction requests accepted and not yet answered.",
-            ("model",),
+            ("model", "version"),
             registry=self.registry,
         )
 

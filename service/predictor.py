@@ -108,7 +108,7 @@ class Predictor:
     @contextlib.contextmanager
     def counted(self, target: Target, api: str) -> Iterator[None]:
         """Count a request as in flight, and by its outcome: "ok", or the error's class."""
-        in_flight = self._metrics.in_flight.labels(target.model)
+        in_flight = self._metrics.in_flight.labels(target.model, str(target.version))
         in_flight.inc()
         outcome = "ok"
         try:

@@ -84,7 +84,11 @@ class Supervisor:
         backoff = BACKOFF_FIRST
         while not self._stopping:
             started = time.monotonic()
-            await self._run_once()
+            try:
+                await self._run_once()
+            except OSError as error:  # no process could be started at all
+                self.reason = f"cannot start a process: {error}"
+                self._become("failed")
             if self._stopping or self.state == "failed":
                 return
             self.restarts += 1
