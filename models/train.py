@@ -133,6 +133,7 @@ def build(
             {name: value.contiguous() for name, value in fit.network.state_dict().items()},
             folder / "weights.safetensors",
         )
+        (folder / "weights.safetensors").chmod(0o644)  # safetensors writes for its owner alone
     manifest = bundle.Manifest(
         name=recipe.name,
         version=options.version,

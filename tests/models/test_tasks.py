@@ -1,5 +1,6 @@
 """What a caller may send, what is made of it, and the sentence that says why something else was refused."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -194,15 +195,11 @@ def test_a_truncated_image_is_refused_as_damaged(kind: str, share: float) -> Non
 
 @given(st.binary(max_size=200), st.integers(0, 400))
 @settings(max_examples=100, deadline=None)
-def test_damaged_bytes_are_refused_with_a_sentence_or_read_never_crash(
-    data: bytes, at: int
-) -> None:
+def test_damaged_bytes_are_refused_or_read_and_raise_nothing_else(data: bytes, at: int) -> None:
     whole = bytearray(encoded(Image.fromarray(noise(16, 16)), "JPEG"))
     whole[at : at + len(data)] = data
-    try:
+    with contextlib.suppress(InputError):
         assert GREY.row(bytes(whole))["image"].shape == (1, 28, 28)
-    except InputError as error:
-        assert str(error)
 
 
 def test_a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded() -> None:
@@ -347,32 +344,12 @@ def test_a_text_is_a_string(texts: tasks.TextProcessor, item: object) -> None:
 
 @given(st.text(max_size=200))
 @settings(max_examples=200, deadline=None)
-def test_any_string_is_a_row_or_is_refused_with_a_sentence(text: str) -> None:
-    processor = ANY
+def test_any_string_is_a_row_or_is_refused(texts: tasks.TextProcessor, text: str) -> None:
     try:
-        row = processor.row(text)
-    except InputError as error:
-        assert str(error)
-    else:
-        assert 1 <= len(row["input_ids"]) <= 16
-
-
-class _Lazy:
-    """The toy tokenizer, once for all of hypothesis's examples."""
-
-    processor: tasks.TextProcessor | None = None
-
-    def row(self, text: str) -> tasks.Row:
-        assert self.processor is not None
-        return self.processor.row(text)
-
-
-ANY = _Lazy()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def any_text(texts: tasks.TextProcessor) -> None:
-    ANY.processor = texts
+        row = texts.row(text)
+    except InputError:
+        return
+    assert 1 <= len(row["input_ids"]) <= 16
 
 
 def test_a_damaged_tokenizer_is_the_bundles_fault(tmp_path: Path) -> None:
