@@ -175,7 +175,9 @@ def check_parity(graph: Graph, network: nn.Module, recipe: Recipe) -> float:
                     *(torch.from_numpy(inputs[tensor.name]) for tensor in recipe.inputs)
                 )
             expected = logits.softmax(-1).numpy()
-            worst = max(worst, distance(graph.run(inputs)["probabilities"], expected))
+            worst = float(
+                np.maximum(worst, distance(graph.run(inputs)["probabilities"], expected))
+            )  # NaN stays
     if not worst <= PARITY:
         raise BundleError(
             f"{graph.path.name}: a probability differs from torch's by {worst:.2g}, the limit is {PARITY:.2g}"
@@ -187,10 +189,11 @@ def check_rows(graph: Graph, recipe: Recipe, limit: float) -> float:
     """The largest distance between a row alone and the same row padded in a batch. BundleError beyond `limit`."""
     joined = next(iter(recipe.samples().batches(16)))[0]
     together = graph.run(joined)["probabilities"]
-    worst = max(
+    apart = [
         distance(graph.run(alone(joined, i, recipe))["probabilities"][0], row)
         for i, row in enumerate(together)
-    )
+    ]
+    worst = float(np.max(apart))  # NaN stays
     if not worst <= limit:
         raise BundleError(
             f"{graph.path.name}: a row alone differs from the row in a batch by {worst:.2g}, the limit is {limit:.2g}"

@@ -7,6 +7,7 @@ Training and serving both go through here, so the two cannot differ. It must not
     probabilities [classes]     -> prediction    -> label, probability, top k
 """
 
+import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,8 +23,8 @@ from models.errors import BundleError, InputError, Malformed, TooLarge
 Row = dict[str, np.ndarray]
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 40_000_000
-"""A larger picture is refused before it is decoded: 40 megapixels are 120 MB of RGB."""
+MAX_PIXELS = 25_000_000
+"""More, in one picture or in a request's pictures together, are refused before they are decoded: 100 MB of RGBA."""
 MAX_CHARACTERS_PER_TOKEN = 64
 """Texts far beyond what the model takes are refused before the tokenizer spends time on them."""
 
@@ -71,9 +72,19 @@ Task = ImageTask | SeriesTask | TextTask
 
 
 class Processor(Protocol):
-    """Turns one item of a task into a row; raises InputError when it cannot be one."""
+    """What a task declares, ready for use. `row` and `check` raise InputError where something cannot be."""
 
-    def row(self, item: object) -> Row: ...
+    def row(self, item: object) -> Row:
+        """One item as tensors without a batch axis."""
+        ...
+
+    def check(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Whether tensors [rows, ...] of the declared types and shapes also hold values that rows could hold."""
+        ...
+
+    def weight(self, item: object) -> int:
+        """Roughly how many bytes `row` will go through, told without going through them."""
+        ...
 
 
 def processor(task: Task, directory: Path) -> Processor:
@@ -104,6 +115,19 @@ class ImageProcessor:
         channels_first = array[None] if self.task.channels == 1 else array.transpose(2, 0, 1)
         return {self.task.input: np.ascontiguousarray(channels_first)}
 
+    def check(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Any finite pixel is one."""
+
+    def weight(self, item: object) -> int:
+        """Four bytes a pixel, from the header alone: a small file can hold a large picture."""
+        if isinstance(item, bytes):
+            with (
+                contextlib.suppress(Exception),
+                Image.open(io.BytesIO(item), formats=IMAGE_FORMATS) as picture,
+            ):
+                return 4 * picture.width * picture.height
+        return 0
+
     def _decode(self, data: bytes) -> Image.Image:
         if not data:
             raise Malformed("the body is empty, an image was expected")
@@ -121,6 +145,8 @@ class ImageProcessor:
                 f"the limit is {MAX_PIXELS:,}"
             )
         try:
+            # JPEG can be decoded at a fraction of its size, where that is still more than is needed.
+            picture.draft(None, (4 * self.task.width, 4 * self.task.height))
             picture.load()
             return ImageOps.exif_transpose(picture)
         except (
@@ -155,7 +181,10 @@ class SeriesProcessor:
             with np.errstate(
                 over="ignore"
             ):  # too large a number becomes an infinity, refused below
-                array = np.asarray(item, dtype=np.float32)
+                array = np.asarray(item)
+                if array.dtype.kind not in "iuf":
+                    raise ValueError("not numbers")
+                array = array.astype(np.float32)
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"a series is a list of samples of {wanted} numbers each, all of equal length"
@@ -178,6 +207,18 @@ class SeriesProcessor:
             step, channel = np.argwhere(~np.isfinite(array))[0]
             raise InputError(f"the series holds NaN or an infinity, first at [{step}][{channel}]")
         return {task.input: array, task.lengths: np.array(time, dtype=np.int32)}
+
+    def check(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Every length within the series: 1 to its samples."""
+        lengths, samples = tensors[self.task.lengths], tensors[self.task.input].shape[1]
+        if lengths.min() < 1 or lengths.max() > samples:
+            raise InputError(
+                f"input '{self.task.lengths}' holds {lengths.min()} to {lengths.max()}, "
+                f"'{self.task.input}' has {samples} samples"
+            )
+
+    def weight(self, item: object) -> int:
+        return 100 * len(item) if isinstance(item, list) else 0
 
 
 class TextProcessor:
@@ -210,6 +251,21 @@ class TextProcessor:
             self.task.ids: np.array(encoding.ids, dtype=np.int64),
             self.task.mask: np.array(encoding.attention_mask, dtype=np.int64),
         }
+
+    def check(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Known tokens; a mask of ones, then zeros. Other masks would scale attention, and a batch's int8 with it."""
+        ids, mask = tensors[self.task.ids], tensors[self.task.mask]
+        most = self._tokenizer.get_vocab_size() - 1
+        if ids.min() < 0 or ids.max() > most:
+            raise InputError(
+                f"input '{self.task.ids}' holds {ids.min()} to {ids.max()}, tokens are 0 to {most}"
+            )
+        rising = (mask[:, 1:] > mask[:, :-1]).any()
+        if not np.isin(mask, (0, 1)).all() or rising or not (mask[:, 0] == 1).all():
+            raise InputError(f"input '{self.task.mask}' must hold ones, then zeros, in every row")
+
+    def weight(self, item: object) -> int:
+        return len(item) if isinstance(item, str) else 0
 
 
 def stack(rows: Sequence[Row]) -> Row:

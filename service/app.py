@@ -3,6 +3,8 @@
 create_app(settings, control socket) -> Litestar; its lifespan opens the link to control and closes it
 """
 
+import asyncio
+import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,7 +28,8 @@ from service.predictor import Predictor
 from service.routing import Router
 from service.settings import Settings
 
-VERSION = "0.1.0"
+VERSION = importlib.metadata.version("evergreen-serving")
+FIRST_TABLE_SECONDS = 30.0
 
 
 def create_app(settings: Settings, control: str) -> Litestar:
@@ -44,6 +47,8 @@ def create_app(settings: Settings, control: str) -> Litestar:
         nonlocal link
         link = await Link.connect(control, {"route": router.apply, "metrics": give_metrics})
         try:
+            # A request before the first table would be told that its model is unknown.
+            await asyncio.wait_for(router.routed.wait(), FIRST_TABLE_SECONDS)
             yield
         finally:
             router.close()

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,15 @@ class Control:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(self._accept, str(self._runtime / "control"))
         self.deployments.start()
+        await self._publish()
         listening = (self._listener.fileno(),)
         self._front_end = Supervisor(
             "front end", self._front_end_command, self._front_end_changed, listening
         )
         self._front_end.start()
         await self._front_end.settled.wait()
+        if self._front_end.state != "ready":
+            raise SettingsError(f"the front end does not start: {self._front_end.reason}")
         await self.deployments.settled()
         await self._publish(ready=True)
 
@@ -78,16 +82,21 @@ class Control:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         await self._stop.wait()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)  # whoever asks twice does not want to wait
 
     async def close(self) -> None:
         """Answer what was accepted, then end every process and socket."""
         grace = self.settings.drain_timeout_s
-        await self._publish(ready=False, draining=True)
+        deadline = time.monotonic() + grace
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace / 2):
+                await self._publish(ready=False, draining=True)
         if self._listener is not None:
             self._listener.close()
         if self._front_end is not None:
-            await self._front_end.stop(grace)
-        await self.deployments.stop(grace)
+            await self._front_end.stop(max(1.0, deadline - time.monotonic()))
+        await self.deployments.stop(max(1.0, deadline - time.monotonic()))
         for task in list(self._publishing):
             task.cancel()
         if self._server is not None:
@@ -104,9 +113,11 @@ class Control:
             return metrics.exposition(self._totals.total())
 
     async def _collect(self, name: str) -> None:
+        link = self._links.get(name)
         with contextlib.suppress(Unavailable):
-            raw = await self._links[name].ask("metrics", seconds=2)
-            self._totals.update(name, msgspec.convert(raw, metrics.Snapshot))
+            if link is not None:
+                raw = await link.ask("metrics", seconds=2)
+                self._totals.update(name, msgspec.convert(raw, metrics.Snapshot))
 
     def _front_end_command(self, lifeline: int) -> list[str]:
         assert self._listener is not None  # noqa: S101 - bound before the first start
@@ -144,21 +155,24 @@ class Control:
         return link.channel
 
     def _changed(self, deployment: Deployment) -> None:
-        self._progress(deployment)
-        self._background(self._publish(self._table.ready, self._table.draining))
+        self._background(self._publish())
+        try:
+            self._progress(deployment)
+        except (Exception, SystemExit):  # rich leaves the program when nobody reads stdout any more
+            log.warning("nobody hears what is loading", exc_info=True)
 
     def _background(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._publishing.add(task)
         task.add_done_callback(self._publishing.discard)
 
-    async def _publish(self, ready: bool, draining: bool = False) -> None:
-        """Number a new table; return when every front end routes by it."""
-        deployments = list(self.deployments)
+    async def _publish(self, *, ready: bool | None = None, draining: bool | None = None) -> None:
+        """Number a new table; return when every front end routes by it. What is not given stays as it is."""
+        deployments, old = list(self.deployments), self._table
         self._table = Table(
-            self._table.number + 1,
-            ready,
-            draining,
+            old.number + 1,
+            old.ready if ready is None else ready,
+            old.draining if draining is None else draining,
             {d.model: d.version for d in deployments},
             tuple(d.target() for d in deployments),
         )

@@ -49,7 +49,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.drain_timeout_s),
+        timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s) - 1),
     )
     server = Server(config, socket.socket(fileno=lifeline))
     uvloop.run(server.serve(sockets=[socket.socket(fileno=listener)]))

@@ -10,6 +10,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from secrets import randbits
 from typing import Any, NamedTuple
 
@@ -22,8 +23,10 @@ from service.metrics import FrontEndMetrics
 from service.routing import Router, Target
 from service.settings import Settings
 
-LARGE_ITEM = 32 * 1024
-"""Bytes of a request's items from which decoding moves off the event loop: a small image takes 0.1 ms, a photo 50."""
+LARGE_ITEM = 256 * 1024
+"""Bytes of decoded items from which decoding moves off the event loop: 256 x 256 pixels take a millisecond."""
+DECODERS = 2
+"""Requests that are decoded at a time, off the event loop; each may hold some hundred megabytes while it is."""
 
 
 class Outcome(NamedTuple):
@@ -50,6 +53,7 @@ class Predictor:
         self._settings = settings
         self._router = router
         self._metrics = metrics
+        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
 
     async def predict(self, target: Target, items: Sequence[object], *, top: int = 3) -> Outcome:
         """Classify `items` (images, series or texts, as the model's task takes them).
@@ -90,8 +94,9 @@ class Predictor:
         `received`: when the body was complete, in seconds of time.monotonic(). Raises InputError naming the
         tensor, Unavailable, DeadlineExceeded, EngineError.
         """
-        manifest = self._router.opened(target).manifest
+        manifest, processor = self._router.opened(target)
         rows = check_tensors(manifest, tensors)
+        processor.check(tensors)
         self._check_rows(rows)
         known = [tensor.name for tensor in manifest.outputs]
         if unknown := [name for name in outputs if name not in known]:
@@ -119,8 +124,9 @@ class Predictor:
         except EvergreenError as error:
             outcome = type(error).__name__
             raise
-        except Exception:
-            outcome = "defect"
+        except Exception as error:
+            # The framework's refusals (a body over the limit, say) are the caller's, too.
+            outcome = "refused" if getattr(error, "status_code", 500) < 500 else "defect"
             raise
         finally:
             in_flight.dec()
@@ -132,9 +138,14 @@ class Predictor:
                 named_row(processor, index, item, len(items)) for index, item in enumerate(items)
             ]
 
-        if sum(size(item) for item in items) < LARGE_ITEM:
+        weights = [processor.weight(item) for item in items]
+        if (total := sum(weights)) > (most := 4 * tasks.MAX_PIXELS) and len(items) > 1:
+            raise TooLarge(
+                f"the request's items need {total:,} bytes when decoded, the limit is {most:,}"
+            )
+        if total < LARGE_ITEM:
             return decode()
-        return await asyncio.to_thread(decode)
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, decode)
 
     async def _run_rows(
         self, target: Target, rows: Sequence[tasks.Row], manifest: bundle.Manifest, deadline: float
@@ -195,7 +206,7 @@ def check_tensors(manifest: bundle.Manifest, tensors: dict[str, np.ndarray]) -> 
                 raise InputError(
                     f"axis '{axis}' has {first} elements in '{owner}' but {count} in '{tensor.name}'"
                 )
-    check_padding(manifest, tensors, {axis: count for axis, (count, _) in axes.items()})
+    check_padding(manifest, {axis: count for axis, (count, _) in axes.items()})
     return len(tensors[manifest.inputs[0].name])
 
 
@@ -218,22 +229,13 @@ def check_tensor(tensor: bundle.Tensor, array: np.ndarray) -> None:
         raise InputError(f"input '{tensor.name}' holds NaN or an infinity")
 
 
-def check_padding(
-    manifest: bundle.Manifest, tensors: dict[str, np.ndarray], axes: dict[str, int]
-) -> None:
-    """The padded axis within its limits, and the lengths that a series declares within the padded axis."""
+def check_padding(manifest: bundle.Manifest, axes: dict[str, int]) -> None:
+    """The padded axis within its limits."""
     padding = manifest.padding
     if padding is not None and not padding.minimum <= axes[padding.axis] <= padding.maximum:
         raise InputError(
             f"axis '{padding.axis}' has {axes[padding.axis]} elements, the model takes {padding.minimum} to {padding.maximum}"
         )
-    task = manifest.task
-    if isinstance(task, tasks.SeriesTask):
-        lengths, time_steps = tensors[task.lengths], tensors[task.input].shape[1]
-        if lengths.min() < 1 or lengths.max() > time_steps:
-            raise InputError(
-                f"input '{task.lengths}' holds {lengths.min()} to {lengths.max()}, '{task.input}' has {time_steps} samples"
-            )
 
 
 def named_row(processor: tasks.Processor, index: int, item: object, count: int) -> tasks.Row:
@@ -244,13 +246,6 @@ def named_row(processor: tasks.Processor, index: int, item: object, count: int) 
         if count == 1:
             raise
         raise type(error)(f"item {index}: {error}") from error
-
-
-def size(item: object) -> int:
-    """Roughly how much there is to decode, in bytes."""
-    if isinstance(item, bytes | str):
-        return len(item)
-    return 100 * len(item) if isinstance(item, list) else 0
 
 
 async def all_or_error(runs: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:

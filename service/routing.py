@@ -5,6 +5,7 @@ request: Router.target -> Router.infer -> EngineClient.infer
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from models.errors import EvergreenError
 from service.engine import wire
 from service.engine.client import Answer, EngineClient
 from service.errors import DeadlineExceeded, EngineError, EngineLost, NotFound, Unavailable
+
+RECONNECT_SECONDS = 0.2
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -57,6 +60,9 @@ class Router:
         self._targets: dict[tuple[str, int], Target] = {}
         self._clients: dict[str, EngineClient] = {}
         self._opened: dict[str, Opened] = {}
+        self.routed = asyncio.Event()
+        """Set once the first table has been applied: before that, nobody can say which models there are."""
+        self._keepers: dict[str, asyncio.Task[None]] = {}
         self._applied = asyncio.Condition()
         self._applying = asyncio.Lock()
 
@@ -66,11 +72,11 @@ class Router:
         async with self._applying:
             if table.number <= self.table.number:
                 return self.table.number
-            for target in table.targets:
-                await self._open(target)
+            await asyncio.gather(*map(self._open, table.targets))
             self.table = table
             self._targets = {(target.model, target.version): target for target in table.targets}
             self._close_others({target.socket for target in table.targets})
+        self.routed.set()
         async with self._applied:
             self._applied.notify_all()
         return table.number
@@ -112,6 +118,8 @@ class Router:
 
         Raises Unavailable (with the time to wait), DeadlineExceeded or EngineError.
         """
+        # The target was chosen before the body was read; its engine may have been replaced since.
+        target = self._targets.get((target.model, target.version), target)
         client = self._client(target)
         try:
             return await client.infer(tensors, outputs, deadline)
@@ -136,22 +144,20 @@ class Router:
     ) -> EngineClient:
         """The client of the engine that control starts in place of the one that ended."""
 
-        def replaced() -> bool:
+        def decided() -> bool:
             now = self._targets.get((target.model, target.version))
-            return (
-                now is not None
-                and self.answers(now)
-                and self._clients[now.socket or ""] is not lost
-            )
+            if now is None or now.state == "failed":
+                return True
+            return self.answers(now) and self._clients[now.socket or ""] is not lost
 
         try:
             async with asyncio.timeout(deadline - time.monotonic()), self._applied:
-                await self._applied.wait_for(replaced)
+                await self._applied.wait_for(decided)
         except TimeoutError as error:
             raise DeadlineExceeded(
                 "the engine ended, and its replacement was not there before the deadline"
             ) from error
-        return self._client(self._targets[target.model, target.version])
+        return self._client(self._targets.get((target.model, target.version), target))
 
     async def _open(self, target: Target) -> None:
         if target.directory not in self._opened:
@@ -161,15 +167,30 @@ class Router:
                 )
             except EvergreenError:
                 return  # the engine reports the same damage, with its reason
-        if target.socket is not None and target.socket not in self._clients:
-            try:
-                self._clients[target.socket] = await EngineClient.connect(target.socket)
-            except (OSError, EngineLost):
-                return  # it ended meanwhile; control is about to say so
+        if target.socket is not None and target.socket not in self._keepers:
+            await self._connect(target.socket)
+            self._keepers[target.socket] = asyncio.create_task(self._keep(target.socket))
+
+    async def _connect(self, socket: str) -> None:
+        # Refused: the engine has ended, control is about to say so, and until then its keeper tries again.
+        with contextlib.suppress(OSError, EngineLost):
+            self._clients[socket] = await EngineClient.connect(socket)
+
+    async def _keep(self, socket: str) -> None:
+        """Connect again whenever the connection is lost, for as long as the table names this socket."""
+        while True:
+            if client := self._clients.get(socket):
+                await client.lost.wait()
+            await asyncio.sleep(RECONNECT_SECONDS)
+            await self._connect(socket)
+            async with self._applied:
+                self._applied.notify_all()
 
     def _close_others(self, kept: set[str | None]) -> None:
-        for socket in [socket for socket in self._clients if socket not in kept]:
-            self._clients.pop(socket).close()
+        for socket in [socket for socket in self._keepers if socket not in kept]:
+            self._keepers.pop(socket).cancel()
+            if client := self._clients.pop(socket, None):
+                client.close()
 
 
 def open_bundle(directory: Path) -> Opened:

@@ -1,5 +1,6 @@
 """The Open Inference Protocol: tensors over HTTP, for programs. The contract is KServe's and Triton's, with the binary extension."""
 
+import importlib.metadata
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from service.predictor import Predictor
 from service.routing import Router, Target, unavailable
 from service.settings import Settings
 
+VERSION = importlib.metadata.version("evergreen-serving")
 EXTENSIONS = ["binary_tensor_data", "model_configuration"]
 """Only what works."""
 
@@ -29,7 +31,7 @@ class Inference(Controller):
     @get("/", summary="Server metadata", sync_to_thread=False)
     def server(self) -> dict[str, Any]:
         """Name, version and the extensions that work."""
-        return {"name": "evergreen", "version": "0.1.0", "extensions": EXTENSIONS}
+        return {"name": "evergreen", "version": VERSION, "extensions": EXTENSIONS}
 
     @get("/models", summary="Names of the models", sync_to_thread=False)
     def names(self, router: NamedDependency[Router]) -> dict[str, list[str]]:
@@ -134,8 +136,8 @@ def find(router: Router, name: str, version: str | None) -> Target:
     """The target of a path. Versions are integers."""
     if version is None:
         return router.target(name)
-    if not version.isdecimal():
-        raise NotFound(f"Request for unknown model: '{name}' version '{version}' is not found")
+    if not (version.isascii() and version.isdecimal() and len(version) < 10):
+        raise NotFound(f"Request for unknown model: '{name}' version '{version[:40]}' is not found")
     return router.target(name, int(version))
 
 

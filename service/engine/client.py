@@ -20,6 +20,9 @@ EngineChannel = wire.Channel[wire.EngineMessage]
 GRACE = 0.05
 """The engine judges a deadline; the client waits this much longer (s) before it stops believing in an answer."""
 
+MAX_BACKLOG = 64 * 1024 * 1024
+"""Bytes that may wait for an engine to read them; one that has stopped must not fill the front end's memory."""
+
 _ERRORS = {cls.__name__: cls for cls in (errors.QueueFull, errors.Unavailable)} | {
     cls.__name__: cls for cls in (errors.DeadlineExceeded, errors.EngineError)
 }
@@ -56,9 +59,11 @@ class EngineClient:
             async with asyncio.timeout(seconds):
                 await loop.create_unix_connection(lambda: client._channel, str(path))
                 await client._hello
-        except TimeoutError as error:
+        except BaseException as error:
             client.close()
-            raise errors.EngineLost(f"the engine said nothing for {seconds:g} s") from error
+            if isinstance(error, TimeoutError):
+                raise errors.EngineLost(f"the engine said nothing for {seconds:g} s") from error
+            raise
         return client
 
     @property
@@ -80,6 +85,10 @@ class EngineClient:
         Raises QueueFull, DeadlineExceeded, EngineError, or EngineLost when the engine ends first. Cancelling
         the caller cancels the request.
         """
+        if deadline <= time.monotonic():
+            raise errors.DeadlineExceeded("the deadline passed before the request could be sent")
+        if self._channel.backlog > MAX_BACKLOG:
+            raise errors.QueueFull("the engine does not take what it was sent already")
         heads, body = wire.pack(tensors)
         rows = len(next(iter(tensors.values())))
         message = wire.Infer(next(self._ids), rows, heads, outputs, deadline, priority, trace)
@@ -131,7 +140,8 @@ class EngineClient:
                     channel.close()
                     return
                 self.report = message.report
-                self._hello.set_result(None)
+                if not self._hello.done():
+                    self._hello.set_result(None)
             case wire.Result() | wire.Stats():
                 self._settle(message.id, (message, body))
             case wire.Failure():
@@ -150,10 +160,9 @@ class EngineClient:
 
     def _on_lost(self, channel: EngineChannel) -> None:
         self.lost.set()
-        error = errors.EngineLost("the engine ended before it answered")
         for future in (self._hello, *self._waiting.values()):
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(errors.EngineLost("the engine ended before it answered"))
         if not self._hello.cancelled():
             self._hello.exception()  # somebody may have stopped waiting for it
 

@@ -98,6 +98,9 @@ class Session:
                 raise EngineError(
                     f"output '{name}' has shape {list(array.shape)} for {sum(rows)} rows"
                 )
+            # A row of NaN may have spoilt its mates, where scales come from the whole batch: the engine runs them apart.
+            if array.dtype.kind == "f" and np.isnan(array).any():
+                raise EngineError(f"output '{name}' holds NaN")
         return self._cut(requests, rows, outputs)
 
     def join(self, requests: Sequence[Tensors]) -> Tensors:

@@ -91,6 +91,7 @@ class Supervisor:
                 self._become("failed")
             if self._stopping or self.state == "failed":
                 return
+            self.settled.set()  # it ended before its first word: nobody should wait for that any longer
             self.restarts += 1
             self._become("starting")
             if time.monotonic() - started > STEADY_SECONDS:

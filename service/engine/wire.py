@@ -81,7 +81,7 @@ class StatsRequest(msgspec.Struct, tag="stats?", array_like=True):
 
 
 class Stats(msgspec.Struct, tag="stats", array_like=True):
-    """The engine's metrics: a `monitoring.metrics.Snapshot`, as plain data."""
+    """The engine's metrics: a `service.metrics.Snapshot`, as plain data."""
 
     id: int
     snapshot: Any
@@ -104,14 +104,18 @@ def pack(tensors: Tensors) -> tuple[list[Head], list[bytes | memoryview]]:
     heads, buffers = [], []
     for name, array in tensors.items():
         if array.dtype == object:
-            data: bytes | memoryview = b"".join(
-                _LENGTH.pack(len(e)) + e for e in array.ravel().tolist()
-            )
+            data: bytes | memoryview = b"".join(map(with_length, array.ravel().tolist()))
         else:
             data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         heads.append(Head(name, array.dtype.name, array.shape, len(data)))
         buffers.append(data)
     return heads, buffers
+
+
+def with_length(element: bytes | str) -> bytes:
+    """A string as it travels. ONNX Runtime gives text where callers send bytes."""
+    data = element.encode() if isinstance(element, str) else element
+    return _LENGTH.pack(len(data)) + data
 
 
 def unpack(heads: Sequence[Head], body: memoryview) -> dict[str, np.ndarray]:
@@ -196,6 +200,11 @@ class Channel(asyncio.Protocol, Generic[M]):
     def open(self) -> bool:
         """Whether messages can still be sent."""
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that the other end has not taken yet."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def send(self, message: Any, body: Sequence[bytes | memoryview] = ()) -> None:
         """Queue one frame; after the connection is gone this does nothing, `on_lost` has said so."""

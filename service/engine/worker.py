@@ -6,6 +6,7 @@ Started by the supervisor as `python -m service.engine.worker CONFIG`. It ends b
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 import uvloop
 
 from models.errors import EvergreenError
@@ -29,6 +29,9 @@ from service.engine.session import Session, Tensors
 from service.errors import DeadlineExceeded, EngineError, QueueFull
 from service.metrics import EngineMetrics, snapshot
 
+DRAIN_SECONDS = 60.0
+"""The longest that an engine works on after it was told to stop; its supervisor is usually less patient."""
+
 EngineChannel = wire.Channel[wire.EngineMessage]
 
 
@@ -38,6 +41,14 @@ class Job(NamedTuple):
     channel: EngineChannel
     message: wire.Infer
     tensors: Tensors
+
+
+class Timing(NamedTuple):
+    """Seconds that a request was queued, seconds that its batch computed, rows of the batch."""
+
+    queue: float
+    compute: float
+    batch_rows: int
 
 
 class Engine:
@@ -68,14 +79,20 @@ class Engine:
         report(lifeline, "ready", report=self._session.report)
         await self._stopping.wait()
         server.close()
-        if self._scheduler.queued_rows or self._running:
-            await self._drained.wait()  # bounded: the supervisor kills an engine that does not end
+        self._check_drained()
+        # Bounded here, too: a supervisor that has gone kills nobody.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._drained.wait()
+                await self._close_channels()
+
+    async def _close_channels(self) -> None:
+        """End every connection; each ends when its last answer has left."""
+        self._closed.clear()
         for channel in self._channels:
             channel.close()
         if self._channels:
-            self._closed.clear()
-            await self._closed.wait()  # a connection ends when its last answer has left
-        self._threads.shutdown()
+            await self._closed.wait()
 
     def _on_lifeline(self, lifeline: socket.socket) -> None:
         if not lifeline.recv(1024):
@@ -130,6 +147,7 @@ class Engine:
         elif key in self._running:
             self._running[key].live = False
             self._metrics.count_cancelled("running")
+        self._check_drained()
 
     def _on_lost(self, channel: EngineChannel) -> None:
         """A front end went away: nobody waits for what it asked."""
@@ -139,6 +157,10 @@ class Engine:
         for key in self._scheduler.waiting():
             if key[0] == id(channel):
                 self._cancel(key)
+
+    def _check_drained(self) -> None:
+        if self._stopping.is_set() and not self._running and not self._scheduler.queued_rows:
+            self._drained.set()
 
     def _pump_soon(self) -> None:
         """Start batches once per loop tick, so that frames which arrived together run together."""
@@ -156,6 +178,7 @@ class Engine:
                     entry, DeadlineExceeded("the deadline passed while the request was queued")
                 )
             if not batch:
+                self._check_drained()
                 return
             self._idle -= 1
             self._running |= {entry.key: entry for entry in batch}
@@ -167,11 +190,9 @@ class Engine:
         """In a run thread: the outputs of each entry. A failing batch is halved until the guilty entry is alone."""
         try:
             return list(self._session.run([entry.payload.tensors for entry in batch]))
-        except EngineError as error:
+        except Exception as error:  # noqa: BLE001 - a defect here must answer its caller, too, and only its own
             if len(batch) == 1:
-                return [error]
-        except Exception as error:  # noqa: BLE001 - a defect here must answer its callers too
-            return [EngineError(f"{type(error).__name__}: {error}") for _ in batch]
+                return [as_engine_error(error)]
         middle = len(batch) // 2
         return self._run(batch[:middle]) + self._run(batch[middle:])
 
@@ -188,15 +209,9 @@ class Engine:
         self._count(batch, rows, started, seconds)
         for entry, answer in zip(batch, done.result(), strict=True):
             del self._running[entry.key]
-            if not entry.live:
-                continue
-            if isinstance(answer, EngineError):
-                self._metrics.count_refused("failed")
-                self._fail(entry, answer)
-            else:
-                self._answer(entry, answer, started - entry.arrived, seconds, rows)
-        if self._stopping.is_set() and not self._running and not self._scheduler.queued_rows:
-            self._drained.set()
+            if entry.live:
+                self._reply(entry, answer, Timing(started - entry.arrived, seconds, rows))
+        self._check_drained()
         self._pump_soon()
 
     def _count(self, batch: Sequence[Entry], rows: int, started: float, seconds: float) -> None:
@@ -209,20 +224,32 @@ class Engine:
         self._metrics.real.inc(real)
         self._metrics.padded.inc(padded)
 
-    def _answer(
-        self, entry: Entry, outputs: Tensors, queue: float, compute: float, rows: int
-    ) -> None:
+    def _reply(self, entry: Entry, answer: Tensors | EngineError, timing: Timing) -> None:
+        """One caller's answer. What goes wrong with it is that caller's alone."""
         job: Job = entry.payload
-        wanted: dict[str, np.ndarray] = {name: outputs[name] for name in job.message.outputs}
-        heads, body = wire.pack(wanted)
-        job.channel.send(wire.Result(job.message.id, heads, queue, compute, rows), body)
+        try:
+            if isinstance(answer, EngineError):
+                raise answer
+            heads, body = wire.pack({name: answer[name] for name in job.message.outputs})
+        except Exception as error:  # noqa: BLE001 - an output that cannot be sent must not cost its batch mates theirs
+            self._metrics.count_refused("failed")
+            self._fail(entry, as_engine_error(error))
+            return
+        job.channel.send(wire.Result(job.message.id, heads, *timing), body)
 
-    def _fail(self, entry: Entry, error: EvergreenError) -> None:
+    def _fail(self, entry: Entry, error: Exception) -> None:
         job: Job = entry.payload
         retry_after = getattr(error, "retry_after", 0.0)
         job.channel.send(
             wire.Failure(job.message.id, type(error).__name__, str(error), retry_after)
         )
+
+
+def as_engine_error(error: Exception) -> EngineError:
+    """The error itself, or a defect of ours in the words that a caller may see."""
+    return (
+        error if isinstance(error, EngineError) else EngineError(f"{type(error).__name__}: {error}")
+    )
 
 
 def report(lifeline: socket.socket, state: str, **fields: Any) -> None:
@@ -238,8 +265,11 @@ def main() -> int:
         if clash := providers.clashing_wheels():
             raise EngineError(clash)
         session = Session.load(Path(config.directory), config.options)
-    except (EvergreenError, OSError) as error:
+    except EvergreenError as error:
         report(lifeline, "failed", reason=str(error))
+        return 1
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a bundle, its reason must be heard
+        report(lifeline, "failed", reason=f"{type(error).__name__}: {error}")
         return 1
 
     async def serve() -> None:
