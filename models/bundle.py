@@ -138,7 +138,7 @@ def read(directory: Path) -> Manifest:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror or error}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: {error}") from error
     named = [*manifest.files, *(variant.file for variant in manifest.variants)]
     if isinstance(manifest.task, TextTask):
@@ -150,7 +150,13 @@ def read(directory: Path) -> Manifest:
 
 
 def verify(directory: Path, manifest: Manifest) -> None:
-    """Raise BundleError unless every file that the manifest lists is there with its sha256."""
+    """Raise BundleError unless `directory` is <name>/<version>, and every file is there with its sha256."""
+    place = (directory.parent.name, directory.name)
+    if place != (manifest.name, str(manifest.version)):
+        raise BundleError(f"{directory} holds {manifest.name}/{manifest.version}")
+    needed = {v.file for v in manifest.variants if not v.absent} | {SAMPLES}
+    if missing := sorted(needed - manifest.files.keys()):
+        raise BundleError(f"{directory}: {MANIFEST} gives no sha256 of {', '.join(missing)}")
     for name, expected in manifest.files.items():
         path = directory / name
         if not path.is_file():

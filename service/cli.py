@@ -10,6 +10,7 @@ from typing import Any
 import click
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from models.errors import EvergreenError
@@ -25,6 +26,7 @@ URL = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="evergreen-serving")
 def cli() -> None:
     """Serve trained models over HTTP and keep them fresh."""
 
@@ -40,7 +42,7 @@ def serve_command(
     host: str | None, port: int | None, repository: Path | None, names: str | None
 ) -> None:
     """Serve models until Ctrl-C or SIGTERM. Every setting is also EVERGREEN_... and a line of evergreen.toml."""
-    served = names.split(",") if names else None
+    served = [name.strip() for name in names.split(",")] if names else None
     given = {"host": host, "port": port, "repository": repository, "serve": served}
     chosen = settings.load(given)
     logs.configure(chosen.log_level)
@@ -72,7 +74,7 @@ def told(deployment: Deployment) -> None:
             if device["requested"] == "cuda" != device["provider"]:
                 console.print(f"  {name}: [yellow]CUDA was asked for, but {device['reason']}[/]")
         case "failed":
-            console.print(f"  {name}: [red]{supervisor.reason}[/]")
+            console.print(f"  {name}: [red]{escape(str(supervisor.reason))}[/]")
 
 
 def started(control: Control) -> None:
@@ -81,10 +83,19 @@ def started(control: Control) -> None:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - a name for "everywhere", not a bind
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{control.port}"
     console.print(f"\nEvergreen answers on {url}, its documentation is at {url}/docs\n")
-    for deployment in control.deployments:
-        if deployment.supervisor.state == "ready":
+    deployments = list(control.deployments)
+    serving = [d for d in deployments if d.supervisor.state == "ready"]
+    for deployment in serving:
+        try:
             line = examples.curl(deployment.directory, control.settings.state / "examples", url)
-            console.print(line + "\n", markup=False)
+        except OSError as error:
+            console.print(f"[yellow]no example for {deployment.model}: {escape(str(error))}[/]\n")
+            continue
+        console.print(line + "\n", markup=False)
+    if failed := len(deployments) - len(serving):
+        console.print(
+            f"[red]{failed} of {len(deployments)} models could not be loaded, see above[/]"
+        )
 
 
 @cli.command("predict")
@@ -95,11 +106,13 @@ def predict_command(model: str, what: str, url: str) -> None:
     """Classify WHAT: an image, a JSON file {"series": ...}, a text file, or a text itself."""
     path = Path(what)
     is_file = len(what) < 4096 and path.is_file()
-    kind = mimetypes.guess_type(path.name)[0] if is_file else None
+    kind = mimetypes.guess_type(what)[0] if len(what) < 4096 and " " not in what else None
+    if kind is not None and kind.startswith("image/") and not is_file:
+        raise click.ClickException(f"there is no file '{what}'")
     if is_file and kind is not None and (kind.startswith("image/") or kind == "application/json"):
         body, sent = path.read_bytes(), kind
     else:
-        text = path.read_text() if is_file else what
+        text = path.read_text(errors="replace") if is_file else what
         body, sent = json.dumps({"text": text}).encode(), "application/json"
     answer = asked(
         "POST", f"{url}/v1/models/{model}/predict", content=body, headers={"Content-Type": sent}
@@ -123,46 +136,25 @@ def predict_command(model: str, what: str, url: str) -> None:
 def models_command(url: str) -> None:
     """What the service at --url serves."""
     table = Table(box=None)
-    for column in (
-        "model",
-        "version",
-        "state",
-        "task",
-        "accuracy (95 %)",
-        "n",
-        "variant",
-        "runs on",
-    ):
-        table.add_column(column, no_wrap=True)
+    for column in ("model", "version", "state", "accuracy (95 %)", "n", "runs"):
+        table.add_column(column)
     for model in asked("GET", f"{url}/v1/models"):
         for version in model["versions"]:
-            champion = " (champion)" if version["version"] == model["aliases"]["champion"] else ""
-            table.add_row(
-                model["name"],
-                f"{version['version']}{champion}",
-                version["state"],
-                model["task"] or "",
-                *figures(version),
-            )
+            champion = "*" if version["version"] == model["aliases"]["champion"] else ""
+            number = f"{version['version']}{champion}"
+            table.add_row(model["name"], number, version["state"], *figures(version))
     console.print(table)
+    console.print("* answers by default")
 
 
 def figures(version: dict[str, Any]) -> list[str]:
     """Accuracy with its interval, n, variant and device of one version."""
     accuracy, report = version["metrics"].get("accuracy"), version["report"]
-    shown = (
-        [
-            f"{accuracy['value']:.2%} ({accuracy['low']:.2%} to {accuracy['high']:.2%})",
-            str(accuracy["n"]),
-        ]
-        if accuracy
-        else ["", ""]
-    )
-    return [
-        *shown,
-        report.get("variant", ""),
-        report["device"]["provider"] if report else version["reason"] or "",
-    ]
+    runs = f"{report['variant']} on {report['device']['provider']}" if report else version["reason"]
+    if accuracy is None:
+        return ["", "", runs or ""]
+    interval = f"{100 * accuracy['low']:.1f}-{100 * accuracy['high']:.1f}"
+    return [f"{accuracy['value']:.2%} ({interval})", f"{accuracy['n']:,}", runs or ""]
 
 
 def asked(method: str, url: str, **request: Any) -> Any:
@@ -183,5 +175,5 @@ def main() -> None:
     try:
         cli()
     except EvergreenError as error:
-        console.print(f"[red]{error}[/]")
+        console.print(f"[red]{escape(str(error))}[/]")
         sys.exit(2)

@@ -74,6 +74,9 @@ class Control:
         if self._front_end.state != "ready":
             raise SettingsError(f"the front end does not start: {self._front_end.reason}")
         await self.deployments.settled()
+        failed = [d.supervisor for d in self.deployments if d.supervisor.state == "failed"]
+        if failed and self.settings.strict_provider:
+            raise SettingsError(f"{failed[0].name}: {failed[0].reason}")
         await self._publish(ready=True)
 
     async def run(self) -> None:

@@ -15,10 +15,10 @@ from models.registry import Registry
 from service.engine.client import EngineClient
 from service.engine.config import Config, Options
 from service.engine.supervisor import Supervisor
-from service.errors import EngineLost
+from service.errors import EngineLost, SettingsError
 from service.metrics import ControlMetrics, Totals
 from service.routing import Target
-from service.settings import Settings
+from service.settings import Settings, plain
 
 log = logging.getLogger(__name__)
 
@@ -83,13 +83,22 @@ class Deployments:
         self._runtime = runtime
         self._on_change = on_change
         self._deployments: dict[tuple[str, int], Deployment] = {}
+        self._shown: dict[tuple[str, str], list[tuple[str, ...]]] = {}
         self._restarts: dict[tuple[str, int], int] = {}
 
     def start(self) -> None:
         """Start the champion of every model that the settings name. BundleError when there is no such model."""
         settings = self._settings
         registry = Registry([settings.repository, settings.state / "registry"])
-        for name in settings.serve or registry.models():
+        names = list(dict.fromkeys(settings.serve)) or registry.models()
+        if not names:
+            raise SettingsError(f"there are no models in {settings.repository}")
+        known = {plain(name) for name in registry.models()}
+        if unknown := sorted(settings.models.keys() - known):
+            raise SettingsError(
+                f"there are settings for '{unknown[0]}', the models are {', '.join(registry.models())}"
+            )
+        for name in names:
             own = settings.model(name)
             version, directory = registry.resolve(name, own.version)
             options = Options(
@@ -150,6 +159,11 @@ class Deployments:
         self._restarts[deployment.model, deployment.version] = supervisor.restarts
         if supervisor.state == "ready":
             device = supervisor.report["device"]
+            for shown in self._shown.pop(labels, ()):
+                self.metrics.device.remove(*shown)
+            self._shown[labels] = [
+                (*labels, device["requested"], device["provider"], supervisor.report["variant"])
+            ]
             self.metrics.device.labels(
                 *labels, device["requested"], device["provider"], supervisor.report["variant"]
             ).set(1)

@@ -65,8 +65,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def model(self, name: str) -> ModelSettings:
         """The settings of one model. An environment variable cannot hold '-' or '.': '_' stands for both."""
-        plain = name.replace("-", "_").replace(".", "_").lower()
-        return self.models.get(name) or self.models.get(plain) or ModelSettings()
+        return self.models.get(plain(name), ModelSettings())
+
+
+def plain(name: str) -> str:
+    """A model's name as a variable can hold it: without '-' and '.'."""
+    return name.replace("-", "_").replace(".", "_").lower()
 
 
 def load(
@@ -80,8 +84,10 @@ def load(
     if path.is_file():
         try:
             merged = tomllib.loads(path.read_text())
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path}: {error}") from error
+        if isinstance(models := merged.get("models"), dict):
+            merged["models"] = {plain(name): table for name, table in models.items()}
         check(merged, f"{path}: ")
     elif f"{PREFIX}CONFIG" in environ:
         raise SettingsError(f"{PREFIX}CONFIG names {path}, which does not exist")
@@ -111,7 +117,7 @@ def to_path(kind: type, value: Any) -> Any:
 
 def nested(keys: list[str], value: str) -> dict[str, Any]:
     """("models", "x", "threads"), "2" -> {"models": {"x": {"threads": "2"}}}; lists are written with commas."""
-    inner: Any = value.split(",") if keys == ["serve"] else value
+    inner: Any = [one.strip() for one in value.split(",")] if keys == ["serve"] else value
     for key in reversed(keys):
         inner = {key: inner}
     return dict(inner)

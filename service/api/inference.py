@@ -10,7 +10,7 @@ from litestar.params import FromPath
 
 from models.bundle import Tensor
 from service.api import tensors
-from service.errors import NotFound
+from service.errors import NotFound, UnsupportedMedia
 from service.predictor import Predictor
 from service.routing import Router, Target, unavailable
 from service.settings import Settings
@@ -119,6 +119,10 @@ class Inference(Controller):
     ) -> Response[bytes]:
         """JSON, or JSON and raw tensors behind it as `Inference-Header-Content-Length` says; the content type is not asked."""
         target = find(router, name, version)
+        if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
+            raise UnsupportedMedia(
+                f"Content-Encoding '{encoding[:40]}' is not supported, send the body as it is"
+            )
         body = await request.body()
         with predictor.counted(target, "v2"):
             received = time.monotonic()

@@ -88,7 +88,10 @@ async def read_items(request: AnyRequest, target: Target, task: tasks.Task) -> l
 
 async def read_files(request: AnyRequest) -> list[object]:
     """Every `file` part of a multipart body."""
-    form = await request.form()
+    try:
+        form = await request.form()
+    except LookupError as error:  # a charset that nobody knows
+        raise Malformed(f"the multipart body cannot be read: {error}") from error
     files = [part for part in form.getall("file", []) if isinstance(part, UploadFile)]
     if not files:
         raise InputError("the multipart body has no part named 'file' that is a file")
@@ -120,5 +123,5 @@ def read_json(body: bytes, kind: type[Any]) -> Any:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise InputError(str(error)) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"the body is not JSON: {error}") from error

@@ -29,6 +29,9 @@ DATATYPES = {
 }
 NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
+MAX_AXES = 16
+MAX_ELEMENTS = 1 << 30
+
 Parameters = dict[str, str | int | float | bool]
 
 
@@ -79,7 +82,7 @@ def parse(body: bytes, header_length: str | None) -> Request:
     view = memoryview(body)
     try:
         infer = _decoder.decode(view[:length])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"failed to parse the request JSON: {error}") from error
     except RecursionError as error:
         raise InputError("failed to parse the request JSON: it is nested too deeply") from error
@@ -102,9 +105,11 @@ def wanted(infer: Infer, tensors: dict[str, np.ndarray]) -> Request:
     """The request with its outputs' forms: an output's own `binary_data`, or else the request's."""
     default = bool(infer.parameters.get("binary_data_output", False))
     names = [output.name for output in infer.outputs]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"output '{twice}' already exists in the request")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"output '{name}' already exists in the request")
+        seen.add(name)
     forms = {
         output.name: bool(output.parameters.get("binary_data", default)) for output in infer.outputs
     }
@@ -120,7 +125,7 @@ def read_length(header: str | None, body: int) -> int:
     """How many bytes of the body are JSON."""
     if header is None:
         return body
-    if not header.isascii() or not header.isdigit() or int(header) > body:
+    if not (header.isascii() and header.isdigit() and len(header) < 12) or int(header) > body:
         raise InputError(
             f"Inference-Header-Content-Length is '{header[:40]}', the body has {body} bytes"
         )
@@ -134,8 +139,7 @@ def read_input(given: Input, binary: memoryview) -> tuple[np.ndarray, memoryview
         raise InputError(
             f"input '{given.name}' has datatype '{given.datatype}', known are {', '.join(DATATYPES)}"
         )
-    if any(count < 0 for count in given.shape):
-        raise InputError(f"input '{given.name}' has shape {given.shape}: an axis is negative")
+    check_shape(given)
     size = given.parameters.get("binary_data_size")
     if "shared_memory_region" in given.parameters:
         raise InputError(f"input '{given.name}': shared memory is not supported")
@@ -152,11 +156,26 @@ def read_input(given: Input, binary: memoryview) -> tuple[np.ndarray, memoryview
     return from_bytes(given, dtype, binary[:size]), binary[size:]
 
 
+def check_shape(given: Input) -> None:
+    """Axes and elements that an array can have at all; told before anything is made of that size."""
+    if len(given.shape) > MAX_AXES:
+        raise InputError(
+            f"input '{given.name}' has {len(given.shape)} axes, the limit is {MAX_AXES}"
+        )
+    if any(count < 0 for count in given.shape):
+        raise InputError(f"input '{given.name}' has shape {given.shape}: an axis is negative")
+    if any(count > MAX_ELEMENTS for count in given.shape) or product(given.shape) > MAX_ELEMENTS:
+        raise InputError(f"input '{given.name}' has a shape of more than {MAX_ELEMENTS:,} elements")
+
+
 def from_json(given: Input, dtype: str) -> np.ndarray:
     """`data`, flat or nested, as an array of the stated shape."""
+    if dtype != "object" and b'"' in memoryview(given.data).tobytes():
+        raise InputError(f"input '{given.name}': 'data' holds values that are not {given.datatype}")
     try:
         values = _values.decode(given.data)
-        array = np.array(values, dtype=object if dtype == "object" else None)
+        # Integers beyond int64 would otherwise become floats and lose their last digits.
+        array = np.array(values, dtype={"object": object, "uint64": object}.get(dtype))
     except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError) as error:
         raise InputError(
             f"input '{given.name}': 'data' is not a list of {given.datatype} values: {error}"
@@ -164,6 +183,8 @@ def from_json(given: Input, dtype: str) -> np.ndarray:
     array = reshaped(given, array)
     if dtype == "object":
         return as_bytes(given, array)
+    if dtype == "uint64":
+        return as_uint64(given, array)
     kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[np.dtype(dtype).kind]
     if array.size and array.dtype.kind not in kinds:
         raise InputError(f"input '{given.name}': 'data' holds values that are not {given.datatype}")
@@ -177,6 +198,16 @@ def from_json(given: Input, dtype: str) -> np.ndarray:
         over="ignore"
     ):  # a number too large for the type becomes an infinity, which is refused by name
         return array.astype(dtype)
+
+
+def as_uint64(given: Input, array: np.ndarray) -> np.ndarray:
+    """JSON integers of up to 64 bits."""
+    most = np.iinfo(np.uint64).max
+    if not all(type(value) is int and 0 <= value <= most for value in array.ravel().tolist()):
+        raise InputError(
+            f"input '{given.name}': 'data' holds values that are not UINT64: 0 to {most}"
+        )
+    return array.astype(np.uint64)
 
 
 def as_bytes(given: Input, array: np.ndarray) -> np.ndarray:

@@ -213,6 +213,8 @@ def test_a_damaged_model_is_reported_and_the_others_serve(tmp_path: Path):
         ([], {"port": "many"}, "EVERGREEN_PORT: Expected `int`"),
         ([], {"prot": "1"}, "EVERGREEN_PROT: Object contains unknown field `prot`"),
         (["--host", "256.0.0.1"], {}, "cannot listen on 256.0.0.1"),
+        ([], {"models__toy_txt__threads": "1"}, "settings for 'toy_txt', the models are toy-image"),
+        (["--repository", "nowhere"], {}, "there are no models in nowhere"),
     ],
 )
 def test_what_cannot_be_started_ends_with_a_sentence(
@@ -251,3 +253,48 @@ def test_a_port_that_is_taken_is_named(repository: Path, tmp_path: Path):
         )
     assert done.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in done.stdout
+
+
+def test_a_restarted_front_end_never_says_that_a_model_is_unknown(repository: Path, tmp_path: Path):
+    with live.serving(repository, tmp_path) as service:
+        (front_end,) = children(service.process.pid, "service.frontend")
+        os.kill(front_end, signal.SIGKILL)
+        seen = set()
+
+        def answered() -> bool:
+            try:
+                seen.add(ask(service.said).status_code)
+            except httpx.TransportError:
+                return False
+            return 200 in seen
+
+        live.until(answered, "an answer of the new front end")
+        assert seen <= {200, 503}
+
+
+def test_a_service_that_cannot_write_its_examples_serves(repository: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with live.serving(repository, tmp_path, state=str(tmp_path / "file" / "state")) as service:
+        assert ask(service.said).status_code == 200
+        live.until(lambda: "no example for toy-image" in service.output.read_text(), "the reason")
+
+
+def test_a_lost_connection_to_a_living_engine_is_made_again(repository: Path, tmp_path: Path):
+    with live.serving(repository, tmp_path) as service:
+        engine = engine_of(service.process.pid, "toy-text")
+        (front_end,) = children(service.process.pid, "service.frontend")
+        with stopped(engine):  # the new front end waits in vain for its hello
+            os.kill(front_end, signal.SIGKILL)
+
+            def refused() -> bool:
+                try:
+                    return ask(service.said).status_code == 503
+                except httpx.TransportError:
+                    return False
+
+            live.until(refused, "a front end without that engine")
+        live.until(
+            lambda: ask(service.said).status_code == 200,
+            "the connection to the engine that was there all along",
+        )
+        assert engine_of(service.process.pid, "toy-text") == engine

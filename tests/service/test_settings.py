@@ -63,3 +63,16 @@ def test_a_mistake_in_the_file_names_the_file(tmp_path: Path, text: str, says: s
     (tmp_path / "evergreen.toml").write_text(text)
     with pytest.raises(SettingsError, match=f"evergreen.toml: .*{says}"):
         load(environ={}, directory=tmp_path)
+
+
+def test_a_variable_beats_the_table_however_the_model_is_spelt(tmp_path: Path):
+    (tmp_path / "evergreen.toml").write_text(
+        '[models.fashion-cnn]\nvariant = "fp32"\nthreads = 2\n'
+    )
+    loaded = load(environ={"EVERGREEN_MODELS__FASHION_CNN__VARIANT": "int8"}, directory=tmp_path)
+    assert (loaded.model("fashion-cnn").variant, loaded.model("fashion-cnn").threads) == ("int8", 2)
+
+
+def test_endless_times_are_refused(tmp_path: Path):
+    with pytest.raises(SettingsError, match="EVERGREEN_REQUEST_TIMEOUT_S"):
+        load(environ={"EVERGREEN_REQUEST_TIMEOUT_S": "inf"}, directory=tmp_path)

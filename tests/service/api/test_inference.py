@@ -188,6 +188,34 @@ BAD = {
         "'lengths' holds 5 to 5, 'series' has 4",
     ),
     "length zero": ("toy-series", [SERIES, LENGTHS | {"data": [0]}], 400, "'lengths' holds 0 to 0"),
+    "mask of zeros": (
+        "toy-text",
+        [TEXT[0], TEXT[1] | {"data": [0, 0]}],
+        400,
+        "'attention_mask' must hold ones, then zeros",
+    ),
+    "mask with a gap": (
+        "toy-text",
+        [
+            t | {"shape": [1, 3], "data": d}
+            for t, d in zip(TEXT, ([2, 2, 2], [1, 0, 1]), strict=True)
+        ],
+        400,
+        "ones, then zeros",
+    ),
+    "mask that scales": (
+        "toy-text",
+        [TEXT[0], TEXT[1] | {"data": [10000, 1]}],
+        400,
+        "ones, then zeros",
+    ),
+    "unknown token": (
+        "toy-text",
+        [TEXT[0] | {"data": [2, 4]}, TEXT[1]],
+        400,
+        "holds 2 to 4, tokens are 0 to 3",
+    ),
+    "negative token": ("toy-text", [TEXT[0] | {"data": [-1, 2]}, TEXT[1]], 400, "holds -1 to 2"),
     "infinity": (
         "toy-image",
         [IMAGE | {"data": [1e39] * 16}],
@@ -214,6 +242,13 @@ def test_bad_input_is_named_with_both_numbers_and_the_next_request_is_answered(u
     assert (
         httpx.post(f"{url}/v2/models/toy-image/infer", json={"inputs": [IMAGE]}).status_code == 200
     )
+
+
+def test_a_compressed_body_is_415(url: str):
+    answer = httpx.post(
+        f"{url}/v2/models/toy-image/infer", content=b"x", headers={"Content-Encoding": "gzip"}
+    )
+    assert (answer.status_code, "Content-Encoding 'gzip'" in answer.json()["error"]) == (415, True)
 
 
 def test_an_unknown_output_is_refused(url: str):

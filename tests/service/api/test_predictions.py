@@ -1,5 +1,6 @@
 """/v1 against a running service: good requests, and every bad one with its own answer."""
 
+import concurrent.futures
 import io
 import json
 import struct
@@ -110,6 +111,8 @@ BAD = {
     "no type": ("toy-text", b"{}", "", 415, "no type"),
     "text as text": ("toy-text", b"good", "text/plain", 415, "application/json"),
     "empty body": ("toy-text", b"", JSON, 400, "empty"),
+    "no UTF-8": ("toy-text", b'{"text": "\xff\xfe"}', JSON, 400, "not JSON"),
+    "numbers as strings": ("toy-series", b'{"series": [["1","2"]]}', JSON, 422, "series"),
     "no JSON": ("toy-text", b"{", JSON, 400, "not JSON"),
     "deep JSON": ("toy-text", b'{"text":' + b"[" * 100_000, JSON, 422, "Expected `str | null`"),
     "unknown field": ("toy-text", b'{"txt": "a"}', JSON, 422, "txt"),
@@ -201,3 +204,17 @@ def test_unknown_routes_and_verbs_are_problems_too(client: httpx.Client):
     for response, status in ((client.get("/v1/nothing"), 404), (client.delete("/v1/models"), 405)):
         assert response.status_code == status
         assert response.json()["status"] == status
+
+
+def test_a_small_file_with_a_large_picture_does_not_hold_up_others(client: httpx.Client):
+    file = io.BytesIO()
+    Image.new("RGBA", (4900, 4900)).save(file, "WEBP", lossless=True)
+    assert len(file.getvalue()) < 5000
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(predict, client, "toy-image", file.getvalue(), "image/webp")
+        answers = 0
+        while not slow.done():
+            assert client.get("/v2/health/live").status_code == 200
+            answers += 1
+        assert slow.result().status_code == 200
+    assert answers > 1  # the event loop went on while the picture was decoded

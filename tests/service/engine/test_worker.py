@@ -101,6 +101,23 @@ async def test_a_guilty_request_fails_alone(engine: Running):
     client.close()
 
 
+async def test_a_row_that_answers_nan_fails_alone(repository: Path, tmp_path: Path):
+    running = Running(repository, tmp_path, "toy-series", max_batch_rows=4)
+    running.supervisor.start()
+    client = await running.client()
+    client.hold(3)
+    rows = [np.full((1, 4, 2), value, np.float32) for value in (1, np.nan, -1)]
+    runs = [
+        client.infer({"series": row, "lengths": np.array([4], np.int32)}, OUT, soon())
+        for row in rows
+    ]
+    results = await asyncio.gather(*runs, return_exceptions=True)
+    assert isinstance(results[1], EngineError)
+    assert [int(r.outputs["probabilities"].argmax()) for r in (results[0], results[2])] == [0, 1]
+    client.close()
+    await running.supervisor.stop(SOON)
+
+
 async def test_a_full_queue_refuses_at_once(engine: Running):
     client = await engine.client()
     client.hold(9)
