@@ -69,7 +69,6 @@ class Request(msgspec.Struct):
     """A parsed request. `binary` maps each wanted output to its form; `binary_default` is for those not named."""
 
     id: str
-    parameters: Parameters
     tensors: dict[str, np.ndarray]
     outputs: list[str]
     binary: dict[str, bool]
@@ -118,7 +117,7 @@ def wanted(infer: Infer, tensors: dict[str, np.ndarray]) -> Request:
             raise InputError(
                 f"output '{output.name}': classification and shared memory are not supported"
             )
-    return Request(infer.id, infer.parameters, tensors, names, forms, default)
+    return Request(infer.id, tensors, names, forms, default)
 
 
 def read_length(header: str | None, body: int) -> int:

@@ -6,7 +6,6 @@ libraries are opened first, and what runs is counted node by node afterwards. It
 
 import ctypes
 import importlib.metadata
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -111,15 +110,3 @@ def has_vnni() -> bool:
     except OSError:
         return False
     return "avx512_vnni" in flags or "avx_vnni" in flags
-
-
-def cores() -> int:
-    """Cores that this process may use: the affinity mask, and the container's quota where there is one."""
-    available = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return available
-    return available if quota == "max" else max(1, min(available, int(quota) // int(period)))

@@ -7,9 +7,9 @@ Back-pressure batching without a timer: an idle engine takes what is queued at o
 becomes the next batch. Only requests of one bucket (equal shapes, or one padded length) share a batch; batches count rows.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from service.errors import QueueFull
@@ -28,7 +28,7 @@ class Entry:
     arrived: float
     deadline: float
     payload: Any = None
-    live: bool = field(default=True)
+    live: bool = True
 
 
 class Scheduler:
@@ -42,7 +42,7 @@ class Scheduler:
         self.max_batch_rows = max_batch_rows
         self.max_queue_rows = max_queue_rows
         self.queued_rows = 0
-        self._buckets: OrderedDict[Hashable, deque[Entry]] = OrderedDict()
+        self._buckets: dict[Hashable, deque[Entry]] = {}
         self._entries: dict[Key, Entry] = {}
         self._hold = 0
         self._rows_per_second: float | None = None
