@@ -134,7 +134,9 @@ class Control:
         ]
 
     def _front_end_changed(self, supervisor: Supervisor) -> None:
-        log.info(
+        again = supervisor.state == "starting" and supervisor.restarts > 0
+        log.log(
+            logging.WARNING if again else logging.INFO,
             "front end %s",
             supervisor.state,
             extra={"pid": supervisor.pid, "reason": supervisor.reason},

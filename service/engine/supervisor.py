@@ -60,6 +60,7 @@ class Supervisor:
     def start(self) -> None:
         """Begin; the first outcome (ready, failed, stopped) sets `settled`."""
         self._task = asyncio.create_task(self._run(), name=f"supervise {self.name}")
+        self._on_change(self)
 
     async def stop(self, grace: float) -> None:
         """SIGTERM; after `grace` seconds SIGKILL. Returns when the process has gone."""
