@@ -93,7 +93,7 @@ def test_a_shipped_graph_passes_the_checker_and_the_file_gate(
     onnx.checker.check_model(str(path), full_check=True)
     export.check_file(path, recipes()[directory.parent.name])
     data = path.read_bytes()
-    for trace in (b'.py"', b"/home/", b"/root/", b"/work/", b"/tmp/", b"site-packages"):
+    for trace in (b'.py"', b"/home/", b"/tmp/", b"site-packages", str(ROOT.parents[1]).encode()):
         assert trace not in data
 
 
