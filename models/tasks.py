@@ -149,9 +149,8 @@ class ImageProcessor:
             picture.draft(None, (4 * self.task.width, 4 * self.task.height))
             picture.load()
             return ImageOps.exif_transpose(picture)
-        except (
-            Exception
-        ) as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error ...
+        # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error ...
+        except Exception as error:
             raise InputError(f"the {picture.format} image is damaged: {error}") from error
 
     def _fit(self, picture: Image.Image) -> Image.Image:
@@ -178,9 +177,8 @@ class SeriesProcessor:
     def row(self, item: object) -> Row:
         task, wanted = self.task, len(self.task.channels)
         try:
-            with np.errstate(
-                over="ignore"
-            ):  # too large a number becomes an infinity, refused below
+            # Too large a number becomes an infinity, which is refused below by its place.
+            with np.errstate(over="ignore"):
                 array = np.asarray(item)
                 if array.dtype.kind not in "iuf":
                     raise ValueError("not numbers")

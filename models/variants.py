@@ -5,7 +5,7 @@ its batch mates. Dynamic scales come from the whole batch; a variant that needs 
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ def build(reference: Graph, recipe: Recipe, splits: Splits) -> list[bundle.Varia
     held_out = splits.tests["accuracy"]
     found = [variant(reference, "fp32", reference, recipe, held_out)]
     for quantization, make in (("static", static_int8), ("dynamic", dynamic_int8)):
-        path = make(reference.path, splits.train)
+        path = int8(reference.path, make, splits.train)
         check_file(path, recipe)
         one = variant(open_graph(path), "int8", reference, recipe, held_out, quantization)
         lost = found[0].accuracy - one.accuracy
@@ -76,40 +76,45 @@ def build(reference: Graph, recipe: Recipe, splits: Splits) -> list[bundle.Varia
     return found
 
 
-def static_int8(source: Path, training: Examples) -> Path:
+def int8(
+    source: Path, quantize: Callable[[Path, Path, Examples], None], training: Examples
+) -> Path:
+    """The graph prepared, quantized and cleared of the quantizer's notes."""
+    target = source.with_name("model.int8.onnx")
+    with tempfile.TemporaryDirectory() as folder:
+        quantize(prepare(source, Path(folder)), target, training)
+    model = onnx.load(target)
+    strip(model)
+    onnx.save(model, target)
+    return target
+
+
+def static_int8(prepared: Path, target: Path, training: Examples) -> None:
     """QDQ with scales from calibration, weights per channel, a bit less of range for processors without VNNI."""
-    target = source.with_name("model.int8.onnx")
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(source, Path(folder))
-        quantize_static(
-            prepared,
-            target,
-            Calibration(training),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
-    return finish(target)
+    quantize_static(
+        prepared,
+        target,
+        Calibration(training),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+    )
 
 
-def dynamic_int8(source: Path, training: Examples) -> Path:
-    """Weights as int8, activations scaled batch by batch."""
-    target = source.with_name("model.int8.onnx")
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(source, Path(folder))
-        quantize_dynamic(
-            prepared,
-            target,
-            op_types_to_quantize=["MatMul", "Gemm", "LSTM"],
-            per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-        )
-    return finish(target)
+def dynamic_int8(prepared: Path, target: Path, training: Examples) -> None:
+    """Weights as int8, activations scaled batch by batch: the training rows are not asked."""
+    quantize_dynamic(
+        prepared,
+        target,
+        op_types_to_quantize=["MatMul", "Gemm", "LSTM"],
+        per_channel=True,
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
+    )
 
 
 def prepare(source: Path, folder: Path) -> Path:
@@ -120,14 +125,6 @@ def prepare(source: Path, folder: Path) -> Path:
     shrink_tables(model)
     onnx.save(model, prepared)
     return prepared
-
-
-def finish(path: Path) -> Path:
-    """The file without the quantizer's notes."""
-    model = onnx.load(path)
-    strip(model)
-    onnx.save(model, path)
-    return path
 
 
 def shrink_tables(model: onnx.ModelProto) -> None:

@@ -52,7 +52,7 @@ class Deployment:
         """This version as the routing table tells it."""
         state = self.supervisor.state
         if state == "starting" and self.supervisor.restarts:
-            state = "stopped"  # it has answered before: say "lost", not "loading"
+            state = "stopped"  # not its first start: say "lost", not "loading"
         return Target(
             self.model,
             self.version,
@@ -83,7 +83,7 @@ class Deployments:
         self._runtime = runtime
         self._on_change = on_change
         self._deployments: dict[tuple[str, int], Deployment] = {}
-        self._shown: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+        self._shown: dict[tuple[str, str], tuple[str, ...]] = {}
         self._restarts: dict[tuple[str, int], int] = {}
 
     def start(self) -> None:
@@ -159,14 +159,11 @@ class Deployments:
         self._restarts[deployment.model, deployment.version] = supervisor.restarts
         if supervisor.state == "ready":
             device = supervisor.report["device"]
-            for shown in self._shown.pop(labels, ()):
+            if shown := self._shown.get(labels):
                 self.metrics.device.remove(*shown)
-            self._shown[labels] = [
-                (*labels, device["requested"], device["provider"], supervisor.report["variant"])
-            ]
-            self.metrics.device.labels(
-                *labels, device["requested"], device["provider"], supervisor.report["variant"]
-            ).set(1)
+            runs = (*labels, device["requested"], device["provider"], supervisor.report["variant"])
+            self.metrics.device.labels(*runs).set(1)
+            self._shown[labels] = runs
             self.metrics.fallback.labels(*labels).set(
                 device["requested"] == "cuda" and device["provider"] != "cuda"
             )

@@ -30,7 +30,7 @@ DECODERS = 2
 
 
 class Outcome(NamedTuple):
-    """What a task request comes to. Times in milliseconds; `queue` and `compute` of the slowest part."""
+    """What a task request comes to. Milliseconds; `queue` and `compute` are each the longest of its parts."""
 
     prediction_id: str
     target: Target
