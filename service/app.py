@@ -1,6 +1,7 @@
 """The HTTP application of one front end: what is wired to what. It must not know how a request is answered.
 
-create_app(settings, control socket) -> Litestar; its lifespan opens the link to control and closes it
+create_asgi(settings, control socket) -> the hot route in front of the Litestar application, whose lifespan opens the link to control
+and closes it
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from service import metrics
 from service.api import problems
 from service.api.catalogue import Catalogue
 from service.api.health import Health
+from service.api.hot import HotRoute, InferRoute
 from service.api.inference import Inference
 from service.api.predictions import Predictions
 from service.link import Link
@@ -32,11 +34,12 @@ VERSION = importlib.metadata.version("evergreen-serving")
 FIRST_TABLE_SECONDS = 30.0
 
 
-def create_app(settings: Settings, control: str) -> Litestar:
+def create_asgi(settings: Settings, control: str) -> HotRoute:
     """The application. `control` is the path of control's socket; nothing is opened before the lifespan begins."""
     router = Router()
     counts = metrics.FrontEndMetrics()
     predictor = Predictor(settings, router, counts)
+    route = InferRoute(router, predictor, settings.max_body_bytes)
     link: Link | None = None
 
     async def give_metrics(_: Any) -> Any:
@@ -60,6 +63,9 @@ def create_app(settings: Settings, control: str) -> Litestar:
     def provide_predictor() -> Predictor:
         return predictor
 
+    def provide_route() -> InferRoute:
+        return route
+
     def provide_settings() -> Settings:
         return settings
 
@@ -67,20 +73,20 @@ def create_app(settings: Settings, control: str) -> Litestar:
         assert link is not None  # noqa: S101 - the lifespan has begun before a request comes
         return link
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[Health, Catalogue, Predictions, Inference],
         dependencies={
             "router": Provide(provide_router, sync_to_thread=False),
+            "route": Provide(provide_route, sync_to_thread=False),
             "predictor": Provide(provide_predictor, sync_to_thread=False),
             "settings": Provide(provide_settings, sync_to_thread=False),
             "link": Provide(provide_link, sync_to_thread=False),
         },
         lifespan=[lifespan],
-        exception_handlers={
-            EvergreenError: problems.from_domain,
-            HTTPException: problems.from_http,
-            Exception: problems.from_defect,
-        },
+        # Each by its name: what the framework handles itself would otherwise not get here.
+        exception_handlers=dict.fromkeys(
+            (EvergreenError, HTTPException, Exception), problems.respond
+        ),
         request_max_body_size=settings.max_body_bytes,
         openapi_config=OpenAPIConfig(
             title="Evergreen",
@@ -92,3 +98,4 @@ def create_app(settings: Settings, control: str) -> Litestar:
         ),
         logging_config=None,
     )
+    return HotRoute(app, route)

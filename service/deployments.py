@@ -12,18 +12,21 @@ from pathlib import Path
 import msgspec
 
 from models.registry import Registry
+from service.engine import cores
 from service.engine.client import EngineClient
-from service.engine.config import Config, Options
+from service.engine.config import Config, Gpu, Options
 from service.engine.supervisor import Supervisor
 from service.errors import EngineLost, SettingsError
 from service.metrics import ControlMetrics, Totals
 from service.routing import Target
-from service.settings import Settings, plain
+from service.settings import ModelSettings, Settings, plain
 
 log = logging.getLogger(__name__)
 
 SCRAPE_SECONDS = 1.0
 """An engine that takes longer to tell its counts is left with those it told last."""
+
+PROVIDERS = ("tensorrt", "cuda", "cpu")
 
 _sockets = itertools.count(1)
 
@@ -98,18 +101,10 @@ class Deployments:
             raise SettingsError(
                 f"there are settings for '{unknown[0]}', the models are {', '.join(registry.models())}"
             )
-        for name in names:
-            own = settings.model(name)
-            version, directory = registry.resolve(name, own.version)
-            options = Options(
-                provider=own.provider or settings.provider,
-                strict=settings.strict_provider,
-                variant=own.variant,
-                instances=own.instances,
-                threads=own.threads,
-                max_batch_rows=own.max_batch_rows,
-                max_queue_rows=own.max_queue_rows,
-            )
+        # All of them first: a mistake in the settings of one must not be found while others load.
+        found = [registry.resolve(name, settings.model(name).version) for name in names]
+        told = [options_of(name, settings, len(names)) for name in names]
+        for name, (version, directory), options in zip(names, found, told, strict=True):
             deployment = Deployment(
                 name, version, directory.resolve(), options, self._runtime, self._changed
             )
@@ -164,8 +159,10 @@ class Deployments:
             runs = (*labels, device["requested"], device["provider"], supervisor.report["variant"])
             self.metrics.device.labels(*runs).set(1)
             self._shown[labels] = runs
+            for provider in PROVIDERS:
+                self.metrics.nodes.labels(*labels, provider).set(device["nodes"].get(provider, 0))
             self.metrics.fallback.labels(*labels).set(
-                device["requested"] == "cuda" and device["provider"] != "cuda"
+                device["requested"] not in ("auto", device["provider"])
             )
         level = logging.ERROR if supervisor.state == "failed" else logging.INFO
         log.log(
@@ -179,3 +176,47 @@ class Deployments:
             },
         )
         self._on_change(deployment)
+
+
+def options_of(name: str, settings: Settings, models: int) -> Options:
+    """How one of `models` models is run, by the settings. SettingsError where they cannot be kept here."""
+    own = settings.model(name)
+    return Options(
+        provider=own.provider or settings.provider,
+        strict=settings.strict_provider,
+        variant=own.variant,
+        instances=instances_of(name, own, models),
+        threads=own.threads,
+        spinning=own.spinning,
+        gpu=gpu_of(own, settings),
+        max_batch_rows=own.max_batch_rows,
+        max_batch_tokens=own.max_batch_tokens,
+        max_queue_rows=own.max_queue_rows,
+        max_delay_ms=own.max_delay_ms,
+        hang_limit_s=own.hang_limit_s,
+        curves=str(settings.state.resolve() / "curves"),
+    )
+
+
+def instances_of(name: str, own: ModelSettings, models: int) -> int:
+    """Runs at a time on the CPU. SettingsError where the settings ask for more threads than this container has cores."""
+    available = cores.available()
+    instances = own.instances or max(1, available // models // own.threads)
+    if (needed := instances * own.threads) > available:
+        raise SettingsError(
+            f"models.{name}: {instances} instances of {own.threads} threads need {needed} cores, "
+            f"this container has {available}"
+        )
+    return instances
+
+
+def gpu_of(own: ModelSettings, settings: Settings) -> Gpu:
+    """How a GPU is to be used, should one run the model."""
+    return Gpu(
+        instances=own.instances or 1,
+        memory_mb=own.gpu_memory_mb,
+        tf32=own.tf32,
+        graphs=own.cuda_graphs,
+        engines=str(settings.state.resolve() / "tensorrt"),
+        most_rows=settings.max_request_rows,
+    )

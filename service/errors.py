@@ -5,9 +5,13 @@ EvergreenError                (models.errors)
 ├── UnsupportedMedia          the body's type is none that the task takes
 ├── Unavailable               not now: `retry_after` says when to come back
 │   ├── QueueFull             the model's queue holds its bound
+│   ├── DeadlineUnmeetable    the queue is too long for the request's deadline
 │   └── EngineLost            the engine went away with the request; it was not answered
+├── ClientGone                nobody waits for the answer any more
 ├── DeadlineExceeded          the answer would come too late, or did not come in time
 ├── EngineError               the model failed on this request
+│   ├── OutOfMemory           the batch did not fit into the memory of device or process
+│   └── DeviceLost            the device answers with errors; nothing runs on it any more
 └── SettingsError             a setting cannot be what it was given as
 """
 
@@ -34,8 +38,16 @@ class QueueFull(Unavailable):
     """The model's queue holds its bound; nothing was accepted."""
 
 
+class DeadlineUnmeetable(Unavailable):
+    """The answer would come after the deadline; nothing was accepted. `retry_after`: when it should come in time."""
+
+
 class EngineLost(Unavailable):
     """The engine process went away before it answered; running the request again is safe."""
+
+
+class ClientGone(EvergreenError):
+    """The caller closed the connection before the answer was there; the request was cancelled."""
 
 
 class DeadlineExceeded(EvergreenError):
@@ -44,6 +56,14 @@ class DeadlineExceeded(EvergreenError):
 
 class EngineError(EvergreenError):
     """The model failed on this request alone; its batch mates were answered."""
+
+
+class OutOfMemory(EngineError):
+    """The batch did not fit into the memory of device or process; a smaller one may."""
+
+
+class DeviceLost(EngineError):
+    """The device answers with errors, and will to every later run: the engine has to leave."""
 
 
 class SettingsError(EvergreenError):

@@ -3,7 +3,6 @@
 Started by control as `python -m service.frontend SETTINGS CONTROL-SOCKET LISTENER LIFELINE`.
 """
 
-import asyncio
 import logging
 import socket
 import sys
@@ -13,36 +12,35 @@ import uvicorn
 import uvloop
 
 from service import logs
-from service.app import create_app
+from service.app import create_asgi
+from service.engine.lifeline import Lifeline, Said
 from service.settings import Settings, to_path
 
 
 class Server(uvicorn.Server):
     """uvicorn, which tells control when it answers and stops when control has gone."""
 
-    def __init__(self, config: uvicorn.Config, lifeline: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, lifeline: Lifeline) -> None:
         super().__init__(config)
         self._lifeline = lifeline
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._lifeline.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._lifeline, self._control_gone)
-        self._lifeline.send(b'{"state":"ready"}\n')
+        self._lifeline.say(Said("ready"))
+        self._lifeline.attend(self._control_gone)
 
     def _control_gone(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._lifeline)
         self.should_exit = True
 
 
 def main() -> None:
     """Serve until SIGTERM; requests that were accepted are answered first."""
     settings = msgspec.json.decode(sys.argv[1], type=Settings, dec_hook=to_path)
-    control, listener, lifeline = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    control, listener, lifeline = sys.argv[2], int(sys.argv[3]), Lifeline(int(sys.argv[4]))
     logs.configure(settings.log_level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # control says what starts and ends
     config = uvicorn.Config(
-        create_app(settings, control),
+        create_asgi(settings, control),
         http="httptools",
         loop="none",  # the runner below chooses
         lifespan="on",
@@ -51,7 +49,7 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s) - 1),
     )
-    server = Server(config, socket.socket(fileno=lifeline))
+    server = Server(config, lifeline)
     uvloop.run(server.serve(sockets=[socket.socket(fileno=listener)]))
 
 

@@ -4,7 +4,7 @@ Every process keeps a registry of its own. A `Snapshot` is a registry as plain d
 scraped and adds them up. A process that ended stays in the sums with its last snapshot, so no counter ever falls.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -87,6 +87,42 @@ class FrontEndMetrics:
             ("model", "version"),
             registry=self.registry,
         )
+        self._known: dict[tuple[str, int, str], RequestMetrics] = {}
+
+    def of(self, model: str, version: int, api: str) -> "RequestMetrics":
+        """The metrics of one version's requests over one API, with their labels looked up."""
+        key = (model, version, api)
+        if (known := self._known.get(key)) is None:
+            known = self._known[key] = RequestMetrics(self, (model, str(version), api))
+        return known
+
+
+class RequestMetrics:
+    """`FrontEndMetrics` for one version and API: looking labels up for each request costs more than counting."""
+
+    def __init__(self, metrics: FrontEndMetrics, labels: tuple[str, str, str]) -> None:
+        self._requests, self._labels = metrics.requests, labels
+        self._in_flight = metrics.in_flight.labels(*labels[:2])
+        self._duration = metrics.duration.labels(*labels)
+        self._decode = metrics.decode.labels(*labels)
+        self._ok = metrics.requests.labels(*labels, "ok")
+
+    def begin(self) -> None:
+        """A request was accepted."""
+        self._in_flight.inc()
+
+    def end(self, status: str) -> None:
+        """It was answered: "ok", or the error's class."""
+        self._in_flight.dec()
+        if status == "ok":
+            self._ok.inc()
+        else:
+            self._requests.labels(*self._labels, status).inc()
+
+    def time(self, decode: float, total: float) -> None:
+        """Seconds of an answered request."""
+        self._decode.observe(decode)
+        self._duration.observe(total)
 
 
 class EngineMetrics:
@@ -131,6 +167,16 @@ class EngineMetrics:
             (*labels, "reason"),
             registry=self.registry,
         )
+        self.splits = counter(
+            "inference_batch_splits",
+            "Batches that failed or did not fit into memory and were run in parts.",
+        )
+        self._cap = Gauge(
+            "inference_batch_cap_rows",
+            "Most rows in a batch, by padded length (or shapes).",
+            (*labels, "bucket"),
+            registry=self.registry,
+        )
         self._values = values
         self.queue_rows = Gauge(
             "inference_queue_rows", "Rows waiting.", labels, registry=self.registry
@@ -140,8 +186,13 @@ class EngineMetrics:
         """`stage`: queued (taken out before it cost anything) or running (its result is dropped)."""
         self.cancelled.labels(*self._values, stage).inc()
 
+    def show_caps(self, caps: Mapping[str, int]) -> None:
+        """The caps as they stand, by bucket."""
+        for bucket, cap in caps.items():
+            self._cap.labels(*self._values, bucket).set(cap)
+
     def count_refused(self, reason: str) -> None:
-        """`reason`: queue_full, deadline or failed."""
+        """`reason`: queue_full, deadline_unmeetable (both on arrival), deadline (in the queue) or failed."""
         self.refused.labels(*self._values, reason).inc()
 
 
@@ -168,8 +219,14 @@ class ControlMetrics:
         )
         self.fallback = Gauge(
             "inference_device_fallback",
-            "1 where CUDA was asked for and the CPU runs.",
+            "1 where another provider runs than the one that was named.",
             labels,
+            registry=self.registry,
+        )
+        self.nodes = Gauge(
+            "inference_device_nodes",
+            "Nodes of the graph by the provider that they were put on.",
+            (*labels, "provider"),
             registry=self.registry,
         )
 

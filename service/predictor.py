@@ -6,12 +6,11 @@ It must not know HTTP: it takes and returns values, and raises the errors that `
 """
 
 import asyncio
-import contextlib
+import os
 import time
-import uuid
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from secrets import randbits
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,9 @@ import numpy as np
 from models import bundle, tasks
 from models.errors import EvergreenError, InputError, TooLarge
 from service.engine.client import Answer
-from service.metrics import FrontEndMetrics
+from service.engine.lanes import NORMAL
+from service.errors import ClientGone
+from service.metrics import FrontEndMetrics, RequestMetrics
 from service.routing import Router, Target
 from service.settings import Settings
 
@@ -27,6 +28,17 @@ LARGE_ITEM = 256 * 1024
 """Bytes of decoded items from which decoding moves off the event loop: 256 x 256 pixels take a millisecond."""
 DECODERS = 2
 """Requests that are decoded at a time, off the event loop; each may hold some hundred megabytes while it is."""
+
+
+class Terms(NamedTuple):
+    """What a caller asks for beside an answer. Seconds of time.monotonic(): when the body was complete, and when the answer is due.
+
+    `priority`: one of `engine.lanes.PRIORITIES`.
+    """
+
+    received: float
+    deadline: float
+    priority: int = NORMAL
 
 
 class Outcome(NamedTuple):
@@ -42,7 +54,6 @@ class TensorOutcome(NamedTuple):
     """What a tensor request comes to: outputs [rows, ...] in the order asked for."""
 
     prediction_id: str
-    target: Target
     outputs: dict[str, np.ndarray]
 
 
@@ -55,28 +66,33 @@ class Predictor:
         self._metrics = metrics
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
 
-    async def predict(self, target: Target, items: Sequence[object], *, top: int = 3) -> Outcome:
+    def terms(self, received: float, timeout: float | None, priority: int = NORMAL) -> Terms:
+        """The terms of a request that was complete at `received`. `timeout` (s) can only shorten what the service allows."""
+        most = self._settings.request_timeout_s
+        allowed = most if timeout is None else min(timeout, most)
+        return Terms(received, received + allowed, priority)
+
+    async def predict(
+        self, target: Target, items: Sequence[object], terms: Terms, *, top: int = 3
+    ) -> Outcome:
         """Classify `items` (images, series or texts, as the model's task takes them).
 
         Raises InputError naming the item, Unavailable, DeadlineExceeded, EngineError.
         """
-        started = time.monotonic()
         opened = self._router.opened(target)
         self._check_rows(len(items))
         rows = await self._decode(opened.processor, items)
         decoded = time.monotonic()
-        answers = await self._run_rows(
-            target, rows, opened.manifest, started + self._settings.request_timeout_s
-        )
+        answers = await self._run_rows(target, rows, opened.manifest, terms)
         predictions = [tasks.prediction(row, opened.manifest.labels, top) for row, _ in answers]
-        finished = time.monotonic()
+        decode, total = decoded - terms.received, time.monotonic() - terms.received
         timings = {
-            "decode": decoded - started,
+            "decode": decode,
             "queue": max(answer.queue for _, answer in answers),
             "compute": max(answer.compute for _, answer in answers),
-            "total": finished - started,
+            "total": total,
         }
-        self._time(target, "v1", decoded - started, finished - started)
+        self._metrics.of(target.model, target.version, "v1").time(decode, total)
         return Outcome(
             new_id(), target, predictions, {name: round(1000 * s, 3) for name, s in timings.items()}
         )
@@ -84,53 +100,27 @@ class Predictor:
     async def infer(
         self,
         target: Target,
-        tensors: dict[str, np.ndarray],
+        tensors: Mapping[str, np.ndarray],
         outputs: Sequence[str],
-        *,
-        received: float,
+        terms: Terms,
     ) -> TensorOutcome:
         """Run tensors [rows, ...] and return `outputs`, all of them when none is named.
 
-        `received`: when the body was complete, in seconds of time.monotonic(). Raises InputError naming the
-        tensor, Unavailable, DeadlineExceeded, EngineError.
+        Raises InputError naming the tensor, Unavailable, DeadlineExceeded, EngineError.
         """
-        manifest, processor = self._router.opened(target)
-        rows = check_tensors(manifest, tensors)
-        processor.check(tensors)
-        self._check_rows(rows)
-        known = [tensor.name for tensor in manifest.outputs]
-        if unknown := [name for name in outputs if name not in known]:
-            raise InputError(
-                f"unexpected output '{unknown[0]}', the model gives {', '.join(known)}"
-            )
+        signature = self._router.opened(target).signature
+        ordered = signature.check(tensors)
+        self._check_rows(len(next(iter(ordered.values()))))
+        names = signature.check_outputs(outputs)
         decoded = time.monotonic()
-        deadline = received + self._settings.request_timeout_s
-        ordered = {tensor.name: tensors[tensor.name] for tensor in manifest.inputs}
-        answer = await self._router.infer(target, ordered, list(outputs) or known, deadline)
-        self._time(target, "v2", decoded - received, time.monotonic() - received)
-        return TensorOutcome(new_id(), target, answer.outputs)
+        answer = await self._router.infer(target, ordered, names, terms.deadline, terms.priority)
+        metrics = self._metrics.of(target.model, target.version, "v2")
+        metrics.time(decoded - terms.received, time.monotonic() - terms.received)
+        return TensorOutcome(new_id(), answer.outputs)
 
-    @contextlib.contextmanager
-    def counted(self, target: Target, api: str) -> Iterator[None]:
-        """Count a request as in flight, and by its outcome: "ok", or the error's class."""
-        in_flight = self._metrics.in_flight.labels(target.model, str(target.version))
-        in_flight.inc()
-        outcome = "ok"
-        try:
-            yield
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        except EvergreenError as error:
-            outcome = type(error).__name__
-            raise
-        except Exception as error:
-            # The framework's refusals (a body over the limit, say) are the caller's, too.
-            outcome = "refused" if getattr(error, "status_code", 500) < 500 else "defect"
-            raise
-        finally:
-            in_flight.dec()
-            self._metrics.requests.labels(target.model, str(target.version), api, outcome).inc()
+    def counted(self, target: Target, api: str) -> "Counted":
+        """Count a request as in flight while the block runs, and by its outcome."""
+        return Counted(self._metrics.of(target.model, target.version, api))
 
     async def _decode(self, processor: tasks.Processor, items: Sequence[object]) -> list[tasks.Row]:
         def decode() -> list[tasks.Row]:
@@ -148,7 +138,7 @@ class Predictor:
         return await asyncio.get_running_loop().run_in_executor(self._decoders, decode)
 
     async def _run_rows(
-        self, target: Target, rows: Sequence[tasks.Row], manifest: bundle.Manifest, deadline: float
+        self, target: Target, rows: Sequence[tasks.Row], manifest: bundle.Manifest, terms: Terms
     ) -> list[tuple[np.ndarray, Answer]]:
         """Each row's probabilities. Rows of equal shapes travel together; the engine batches the rest by bucket."""
         output = manifest.output("probabilities")
@@ -159,7 +149,11 @@ class Predictor:
             groups.setdefault(tasks.shape_key(row), []).append(index)
         runs = [
             self._router.infer(
-                target, tasks.stack([rows[i] for i in members]), [output.name], deadline
+                target,
+                tasks.stack([rows[i] for i in members]),
+                [output.name],
+                terms.deadline,
+                terms.priority,
             )
             for members in groups.values()
         ]
@@ -175,67 +169,35 @@ class Predictor:
         if not rows:
             raise InputError("the request has no items")
 
-    def _time(self, target: Target, api: str, decode: float, total: float) -> None:
-        labels = (target.model, str(target.version), api)
-        self._metrics.decode.labels(*labels).observe(decode)
-        self._metrics.duration.labels(*labels).observe(total)
+
+class Counted:
+    """A request from when its model is known until it is answered."""
+
+    __slots__ = ("_metrics",)
+
+    def __init__(self, metrics: RequestMetrics) -> None:
+        self._metrics = metrics
+
+    def __enter__(self) -> None:
+        self._metrics.begin()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._metrics.end("ok" if error is None else outcome(error))
 
 
-def check_tensors(manifest: bundle.Manifest, tensors: dict[str, np.ndarray]) -> int:
-    """The number of rows, when `tensors` are what the model takes. Raises InputError naming the tensor and both figures.
-
-    Everything is checked here, before a batch is formed, so that no caller can spoil another's.
-    """
-    known = {tensor.name: tensor for tensor in manifest.inputs}
-    for name in tensors:
-        if name not in known:
-            raise InputError(f"unexpected input '{name}', the model takes {', '.join(known)}")
-    axes: dict[str, tuple[int, str]] = {}
-    for tensor in manifest.inputs:
-        if tensor.name not in tensors:
-            raise InputError(
-                f"expected {len(known)} inputs but got {len(tensors)}: '{tensor.name}' is missing"
-            )
-        array = tensors[tensor.name]
-        check_tensor(tensor, array)
-        for axis, count in zip(tensor.shape, array.shape, strict=True):
-            if not isinstance(axis, str):
-                continue
-            first, owner = axes.setdefault(axis, (count, tensor.name))
-            if count != first:
-                raise InputError(
-                    f"axis '{axis}' has {first} elements in '{owner}' but {count} in '{tensor.name}'"
-                )
-    check_padding(manifest, {axis: count for axis, (count, _) in axes.items()})
-    return len(tensors[manifest.inputs[0].name])
-
-
-def check_tensor(tensor: bundle.Tensor, array: np.ndarray) -> None:
-    """Type, shape and finiteness of one input."""
-    if array.dtype.name != tensor.dtype:
-        raise InputError(
-            f"input '{tensor.name}' has type {array.dtype.name}, the model takes {tensor.dtype}"
-        )
-    fits = array.ndim == len(tensor.shape) and all(
-        isinstance(axis, str) or axis == count
-        for axis, count in zip(tensor.shape, array.shape, strict=True)
-    )
-    if not fits or 0 in array.shape:
-        expected = [-1 if isinstance(axis, str) else axis for axis in tensor.shape]
-        raise InputError(
-            f"input '{tensor.name}' has shape {list(array.shape)}, the model takes {expected}"
-        )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"input '{tensor.name}' holds NaN or an infinity")
-
-
-def check_padding(manifest: bundle.Manifest, axes: dict[str, int]) -> None:
-    """The padded axis within its limits."""
-    padding = manifest.padding
-    if padding is not None and not padding.minimum <= axes[padding.axis] <= padding.maximum:
-        raise InputError(
-            f"axis '{padding.axis}' has {axes[padding.axis]} elements, the model takes {padding.minimum} to {padding.maximum}"
-        )
+def outcome(error: BaseException) -> str:
+    """How a request that raised `error` is counted: by the error's class, where it is one of ours."""
+    if isinstance(error, ClientGone | asyncio.CancelledError):
+        return "cancelled"
+    if isinstance(error, EvergreenError):
+        return type(error).__name__
+    # The framework's refusals (a body over the limit, say) are the caller's, too.
+    return "refused" if getattr(error, "status_code", 500) < 500 else "defect"
 
 
 def named_row(processor: tasks.Processor, index: int, item: object, count: int) -> tasks.Row:
@@ -260,13 +222,27 @@ async def all_or_error(runs: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answ
     return [task.result() for task in running]
 
 
-def new_id() -> str:
-    """A UUID of version 7: unique, and sorted by time, which is how predictions expire."""
-    bits = (
-        (time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF) << 80
-        | 7 << 76
-        | randbits(12) << 64
-        | 2 << 62
-        | randbits(62)
-    )
-    return str(uuid.UUID(int=bits))
+class Identifiers:
+    """UUIDs of version 7: unique, and sorted by time, which is how predictions expire.
+
+    The random part is drawn for many at once: a system call for each would cost more than the rest.
+    """
+
+    BYTES, AT_ONCE = 10, 400
+
+    def __init__(self) -> None:
+        self._pool: Iterator[str] = iter(())
+
+    def __call__(self) -> str:
+        chunk = next(self._pool, None)
+        if chunk is None:
+            drawn = os.urandom(self.BYTES * self.AT_ONCE).hex()
+            size = 2 * self.BYTES
+            self._pool = iter([drawn[at : at + size] for at in range(0, len(drawn), size)])
+            chunk = next(self._pool)
+        at = f"{time.time_ns() // 1_000_000:012x}"
+        variant = "89ab"[int(chunk[3], 16) & 3]
+        return f"{at[:8]}-{at[8:]}-7{chunk[:3]}-{variant}{chunk[4:7]}-{chunk[8:]}"
+
+
+new_id = Identifiers()

@@ -18,7 +18,9 @@ from models import bundle, tasks
 from models.errors import EvergreenError
 from service.engine import wire
 from service.engine.client import Answer, EngineClient
+from service.engine.lanes import NORMAL
 from service.errors import DeadlineExceeded, EngineError, EngineLost, NotFound, Unavailable
+from service.signature import Signature
 
 RECONNECT_SECONDS = 0.2
 
@@ -46,10 +48,11 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Opened(NamedTuple):
-    """A version as a front end needs it: what it declares, and its pre-processing."""
+    """A version as a front end needs it: what it declares, its pre-processing, and what its tensors must be."""
 
     manifest: bundle.Manifest
     processor: tasks.Processor
+    signature: Signature
 
 
 class Router:
@@ -95,6 +98,16 @@ class Router:
             raise NotFound(f"Request for unknown model: '{model}' version {version} is not found")
         return target
 
+    def find(self, model: str, version: str | None) -> Target:
+        """`target`, for a version as a path names it: a decimal integer."""
+        if version is None:
+            return self.target(model)
+        if not (version.isascii() and version.isdecimal() and len(version) < 10):
+            raise NotFound(
+                f"Request for unknown model: '{model}' version '{version[:40]}' is not found"
+            )
+        return self.target(model, int(version))
+
     def opened(self, target: Target) -> Opened:
         """What `target` declares. Unavailable until it has been loaded once."""
         opened = self._opened.get(target.directory)
@@ -112,7 +125,12 @@ class Router:
         return client is not None and not client.lost.is_set()
 
     async def infer(
-        self, target: Target, tensors: wire.Tensors, outputs: list[str], deadline: float
+        self,
+        target: Target,
+        tensors: wire.Tensors,
+        outputs: list[str],
+        deadline: float,
+        priority: int = NORMAL,
     ) -> Answer:
         """Run on `target`'s engine. A request in flight when its engine ends is run once more on the replacement.
 
@@ -122,11 +140,11 @@ class Router:
         target = self._targets.get((target.model, target.version), target)
         client = self._client(target)
         try:
-            return await client.infer(tensors, outputs, deadline)
+            return await client.infer(tensors, outputs, deadline, priority)
         except EngineLost:
             replacement = await self._replacement(target, client, deadline)
         try:
-            return await replacement.infer(tensors, outputs, deadline)
+            return await replacement.infer(tensors, outputs, deadline, priority)
         except EngineLost as error:
             raise EngineError("the engine ended twice while it ran this request") from error
 
@@ -196,7 +214,8 @@ class Router:
 def open_bundle(directory: Path) -> Opened:
     """Read a manifest and what its pre-processing needs. Raises BundleError."""
     manifest = bundle.read(directory)
-    return Opened(manifest, tasks.processor(manifest.task, directory))
+    processor = tasks.processor(manifest.task, directory)
+    return Opened(manifest, processor, Signature(manifest, processor))
 
 
 def unavailable(target: Target) -> Unavailable:

@@ -17,6 +17,7 @@ PREFIX = "EVERGREEN_"
 FILE = "evergreen.toml"
 SEED = Path(__file__).parent.parent / "models" / "repository"
 
+Provider = Literal["auto", "tensorrt", "cuda", "cpu"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
@@ -26,11 +27,29 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     version: Positive | None = None
     variant: Literal["fp32", "fp16", "int8"] | None = None
-    provider: Literal["auto", "cuda", "cpu"] | None = None
-    instances: Positive = 1
+    provider: Provider | None = None
+    instances: Positive | None = None
+    """Runs at a time. Not set: on the CPU as many as the model's share of the cores, on a GPU one."""
     threads: Positive = 1
-    max_batch_rows: Positive = 8
+    """Threads of each run; instances x threads must not exceed the cores."""
+    spinning: bool = False
+    """Let threads wait busily for work: about 2 ms less for a lone request, for a core that is never idle."""
+    gpu_memory_mb: Positive | None = None
+    """The most that ONNX Runtime's arena takes of the GPU's memory; cuDNN and cuBLAS take theirs beside it."""
+    tf32: bool = True
+    """float32 products on the GPU keep ten bits of the mantissa: faster, and answers differ in the third digit."""
+    cuda_graphs: bool = True
+    """Capture each batch size once and replay it, where the model allows it: small models spend their time on launches."""
+    max_batch_rows: Positive | None = None
+    """The most rows in a batch. Not set, it is measured when the version is first loaded on a machine."""
+    max_batch_tokens: Positive = 16_384
+    """The most rows x padded length in a batch: bounds memory where rows are long."""
     max_queue_rows: Positive = 1024
+    """Rows that may wait; what comes beyond gets 503 with the time after which there should be room."""
+    max_delay_ms: Annotated[float, msgspec.Meta(ge=0, le=60_000)] = 0.0
+    """How long an idle engine waits for company, counted from the first row. A busy one batches without it."""
+    hang_limit_s: Seconds = 30.0
+    """A run that takes longer ends its engine, and another is started; its callers get 503."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,10 +65,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Everything that the running service writes."""
     serve: tuple[str, ...] = ()
     """The models to serve; empty means all in the repository."""
-    provider: Literal["auto", "cuda", "cpu"] = "auto"
-    """auto takes CUDA where it really works, and says so where it does not."""
+    provider: Provider = "auto"
+    """auto takes CUDA where it really works, and says so where it does not; TensorRT only where it is named."""
     strict_provider: bool = False
-    """Refuse to start a model on the CPU when CUDA was asked for."""
+    """Refuse to start a model on anything less than the provider that was named, whole or in part."""
     max_body_bytes: Positive = 16 * 1024 * 1024
     """A larger body is refused with 413 before it is read to its end."""
     max_request_rows: Positive = 64

@@ -1,7 +1,6 @@
 """The Open Inference Protocol: tensors over HTTP, for programs. The contract is KServe's and Triton's, with the binary extension."""
 
 import importlib.metadata
-import time
 from typing import Any
 
 from litestar import Controller, Request, Response, get, post
@@ -9,10 +8,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from models.bundle import Tensor
-from service.api import tensors
-from service.errors import NotFound, UnsupportedMedia
-from service.predictor import Predictor
-from service.routing import Router, Target, unavailable
+from service.api import values
+from service.api.hot import InferRoute, Said, answer_headers
+from service.routing import Router, unavailable
 from service.settings import Settings
 
 VERSION = importlib.metadata.version("evergreen-serving")
@@ -50,7 +48,7 @@ class Inference(Controller):
         version: FromPath[str | None] = None,
     ) -> dict[str, Any]:
         """Whether the model answers right now: 503 while it is loading or its engine is being replaced."""
-        target = find(router, name, version)
+        target = router.find(name, version)
         if not router.answers(target):
             raise unavailable(target)
         return {"name": name, "ready": True}
@@ -67,7 +65,7 @@ class Inference(Controller):
         version: FromPath[str | None] = None,
     ) -> dict[str, Any]:
         """Inputs and outputs; -1 stands for an axis of any length, the first is the batch."""
-        target = find(router, name, version)
+        target = router.find(name, version)
         manifest = router.opened(target).manifest
         return {
             "name": name,
@@ -90,7 +88,7 @@ class Inference(Controller):
         version: FromPath[str | None] = None,
     ) -> dict[str, Any]:
         """The model's configuration in Triton's words."""
-        target = find(router, name, version)
+        target = router.find(name, version)
         manifest = router.opened(target).manifest
         return {
             "name": name,
@@ -113,47 +111,35 @@ class Inference(Controller):
         self,
         request: AnyRequest,
         router: NamedDependency[Router],
-        predictor: NamedDependency[Predictor],
+        route: NamedDependency[InferRoute],
         name: FromPath[str],
         version: FromPath[str | None] = None,
     ) -> Response[bytes]:
-        """JSON, or JSON and raw tensors behind it as `Inference-Header-Content-Length` says; the content type is not asked."""
-        target = find(router, name, version)
-        if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
-            raise UnsupportedMedia(
-                f"Content-Encoding '{encoding[:40]}' is not supported, send the body as it is"
-            )
-        body = await request.body()
-        with predictor.counted(target, "v2"):
-            received = time.monotonic()
-            asked = tensors.parse(body, request.headers.get("inference-header-content-length"))
-            outcome = await predictor.infer(target, asked.tensors, asked.outputs, received=received)
-            answer, length = tensors.encode(asked, name, target.version, outcome.outputs)
-        headers = {"Prediction-Id": outcome.prediction_id}
-        if length is None:
-            return Response(answer, headers=headers, media_type="application/json")
-        headers["Inference-Header-Content-Length"] = str(length)
-        return Response(answer, headers=headers, media_type="application/octet-stream")
+        """JSON, or JSON and raw tensors behind it as `Inference-Header-Content-Length` says; the content type is not asked.
 
-
-def find(router: Router, name: str, version: str | None) -> Target:
-    """The target of a path. Versions are integers."""
-    if version is None:
-        return router.target(name)
-    if not (version.isascii() and version.isdecimal() and len(version) < 10):
-        raise NotFound(f"Request for unknown model: '{name}' version '{version[:40]}' is not found")
-    return router.target(name, int(version))
+        `parameters.timeout` (microseconds) or `Request-Timeout-Ms` shortens the deadline; `parameters.priority` is 1 (first) to 3.
+        """
+        target = router.find(name, version)
+        said = Said(
+            request.headers.get("content-encoding"),
+            request.headers.get("inference-header-content-length"),
+            request.headers.get("request-timeout-ms"),
+        )
+        answer = await route.answer(target, said, await request.body(), request.receive)
+        headers = {key.decode(): value.decode() for key, value in answer_headers(answer)}
+        media = headers.pop("content-type")
+        return Response(answer.body, headers=headers, media_type=media)
 
 
 def described(tensor: Tensor) -> dict[str, Any]:
     """A tensor as the metadata tells it."""
     shape = [-1 if isinstance(axis, str) else axis for axis in tensor.shape]
-    return {"name": tensor.name, "datatype": tensors.NAMES[tensor.dtype], "shape": shape}
+    return {"name": tensor.name, "datatype": values.NAMES[tensor.dtype], "shape": shape}
 
 
 def configured(tensor: Tensor) -> dict[str, Any]:
     """A tensor as the configuration tells it: without the batch axis, with Triton's type names."""
-    datatype = tensors.NAMES[tensor.dtype]
+    datatype = values.NAMES[tensor.dtype]
     dims = [-1 if isinstance(axis, str) else axis for axis in tensor.shape[1:]]
     return {
         "name": tensor.name,

@@ -1,5 +1,6 @@
 """POST /v1/models/{name}/predict: an image, texts or series in, labels with probabilities out."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from litestar.params import FromPath
 
 from models import tasks
 from models.errors import InputError, Malformed
+from service.api.connection import read_timeout, unless_gone
 from service.errors import UnsupportedMedia
 from service.predictor import Predictor
 from service.routing import Router, Target
@@ -56,11 +58,16 @@ class Predictions(Controller):
         router: NamedDependency[Router],
         predictor: NamedDependency[Predictor],
     ) -> Response[Predicted]:
-        """The raw body is an image (or multipart with one or more `file` parts), or JSON: `text`, `texts` or `series`."""
+        """The raw body is an image (or multipart with one or more `file` parts), or JSON: `text`, `texts` or `series`.
+
+        `Request-Timeout-Ms` shortens the deadline.
+        """
         target = router.target(name)
         with predictor.counted(target, "v1"):
+            timeout = read_timeout(request.headers.get("request-timeout-ms"))
             items = await read_items(request, target, router.opened(target).manifest.task)
-            outcome = await predictor.predict(target, items)
+            terms = predictor.terms(time.monotonic(), timeout)
+            outcome = await unless_gone(request.receive, predictor.predict(target, items, terms))
         body = Predicted(
             outcome.prediction_id, name, target.version, outcome.predictions, outcome.timings_ms
         )

@@ -6,7 +6,7 @@
 import http
 import logging
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Request, Response
@@ -28,6 +28,7 @@ STATUSES: tuple[tuple[type[EvergreenError], int], ...] = (
     (Conflict, 412),
     (errors.Unavailable, 503),
     (errors.DeadlineExceeded, 504),
+    (errors.ClientGone, 408),  # nobody is there to read it
     (errors.EngineError, 500),
     (BundleError, 500),
 )
@@ -44,16 +45,41 @@ class Problem(msgspec.Struct, omit_defaults=True):
     instance: str | None = None
 
 
-def from_domain(request: AnyRequest, error: EvergreenError) -> Response[bytes]:
+class Rendered(NamedTuple):
+    """An error as a response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def respond(request: AnyRequest, error: Exception) -> Response[bytes]:
+    """The application's handler of every exception."""
+    status, headers, body = render(request.url.path, error)
+    media = headers.pop("content-type")
+    return Response(body, status_code=status, headers=headers, media_type=media)
+
+
+def render(path: str, error: Exception) -> Rendered:
+    """The response to `error` on `path`. A defect of ours is logged with its traceback, of which the caller sees nothing."""
+    if isinstance(error, EvergreenError):
+        return from_domain(path, error)
+    if isinstance(error, HTTPException):
+        return from_http(path, error)
+    log.error("a request met a defect", exc_info=error, extra={"path": path})
+    return answer(path, 500, "the server failed on this request; its log says why", {})
+
+
+def from_domain(path: str, error: EvergreenError) -> Rendered:
     """An error that this project raised on purpose."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
     headers = {}
     if isinstance(error, errors.Unavailable):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return answer(request, status, str(error), headers)
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    return answer(path, status, str(error), headers)
 
 
-def from_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+def from_http(path: str, error: HTTPException) -> Rendered:
     """An error of the framework: no such route, wrong verb, body over the limit, malformed JSON."""
     detail = error.detail
     if extra := getattr(error, "extra", None):
@@ -62,27 +88,18 @@ def from_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
             for e in extra
         )
         detail = f"{detail}: {'; '.join(parts)}"
-    return answer(request, error.status_code, detail, dict(error.headers or {}))
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    return answer(path, error.status_code, detail, headers)
 
 
-def from_defect(request: AnyRequest, error: Exception) -> Response[bytes]:
-    """A defect of ours: the log has the traceback, the caller has none of it."""
-    log.exception("a request met a defect", exc_info=error, extra={"path": request.url.path})
-    return answer(request, 500, "the server failed on this request; its log says why", {})
-
-
-def answer(
-    request: AnyRequest, status: int, detail: str, headers: dict[str, str]
-) -> Response[bytes]:
+def answer(path: str, status: int, detail: str, headers: dict[str, str]) -> Rendered:
     """The error body that the route's clients read."""
-    path = request.url.path
     if path == "/v2" or path.startswith("/v2/"):
         status = 400 if status == 422 else status
         body = msgspec.json.encode({"error": detail})
         media = "application/json"
     else:
-        body = msgspec.json.encode(
-            Problem(http.HTTPStatus(status).phrase, status, detail, instance=path)
-        )
+        problem = Problem(http.HTTPStatus(status).phrase, status, detail, instance=path)
+        body = msgspec.json.encode(problem)
         media = "application/problem+json"
-    return Response(body, status_code=status, headers=headers, media_type=media)
+    return Rendered(status, headers | {"content-type": media}, body)

@@ -5,14 +5,18 @@ infer -> frame out -> future -> frame in -> Answer, or the error that the engine
 
 import asyncio
 import itertools
+import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from models.errors import EvergreenError
 from service import errors
 from service.engine import wire
+from service.engine.lanes import NORMAL
 from service.metrics import Family, Snapshot
 
 EngineChannel = wire.Channel[wire.EngineMessage]
@@ -23,7 +27,11 @@ GRACE = 0.05
 MAX_BACKLOG = 64 * 1024 * 1024
 """Bytes that may wait for an engine to read them; one that has stopped must not fill the front end's memory."""
 
-_ERRORS = {cls.__name__: cls for cls in (errors.QueueFull, errors.Unavailable)} | {
+SWEEP_SECONDS = 0.05
+"""How often the client looks for answers that are overdue: cheaper than a timer for each."""
+
+_RETRIABLE = (errors.Unavailable, errors.QueueFull, errors.DeadlineUnmeetable)
+_ERRORS: dict[str, type[EvergreenError]] = {cls.__name__: cls for cls in _RETRIABLE} | {
     cls.__name__: cls for cls in (errors.DeadlineExceeded, errors.EngineError)
 }
 
@@ -37,6 +45,13 @@ class Answer(NamedTuple):
     batch_rows: int
 
 
+class Waiting(NamedTuple):
+    """Who waits for an answer, and how long (s of time.monotonic())."""
+
+    future: asyncio.Future[Any]
+    due: float
+
+
 class EngineClient:
     """A connection to one engine. `lost` is set once it has gone; a lost client is replaced, not repaired."""
 
@@ -44,8 +59,10 @@ class EngineClient:
         self.report: dict[str, Any] = {}
         self.lost = asyncio.Event()
         self._ids = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._hello: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting: dict[int, Waiting] = {}
+        self._sweeping = False
+        self._loop = asyncio.get_running_loop()
+        self._hello: asyncio.Future[None] = self._loop.create_future()
         self._channel: EngineChannel = wire.Channel(
             wire.EngineMessage, self._on_message, self._on_lost
         )
@@ -72,18 +89,12 @@ class EngineClient:
         return len(self._waiting)
 
     async def infer(
-        self,
-        tensors: wire.Tensors,
-        outputs: list[str],
-        deadline: float,
-        *,
-        priority: int = 0,
-        trace: str | None = None,
+        self, tensors: wire.Tensors, outputs: list[str], deadline: float, priority: int = NORMAL
     ) -> Answer:
         """Run `tensors` [rows, ...] and return `outputs`. `deadline`: seconds of time.monotonic().
 
-        Raises QueueFull, DeadlineExceeded, EngineError, or EngineLost when the engine ends first. Cancelling
-        the caller cancels the request.
+        Raises QueueFull, DeadlineUnmeetable, DeadlineExceeded, EngineError, or EngineLost when the engine ends
+        first. Cancelling the caller cancels the request.
         """
         if deadline <= time.monotonic():
             raise errors.DeadlineExceeded("the deadline passed before the request could be sent")
@@ -91,12 +102,13 @@ class EngineClient:
             raise errors.QueueFull("the engine does not take what it was sent already")
         heads, body = wire.pack(tensors)
         rows = len(next(iter(tensors.values())))
-        message = wire.Infer(next(self._ids), rows, heads, outputs, deadline, priority, trace)
+        number = next(self._ids)
+        message = wire.Infer(number, rows, heads, outputs, deadline, priority)
         try:
-            async with asyncio.timeout(deadline - time.monotonic() + GRACE):
-                result, answer = await self._ask(message.id, message, body)
-        except TimeoutError as error:
-            raise errors.DeadlineExceeded("no answer before the deadline") from error
+            result, answer = await self._ask(number, message, body, deadline + GRACE)
+        except asyncio.CancelledError:
+            self._channel.send(wire.Cancel(number))
+            raise
         return Answer(
             wire.unpack(result.tensors, answer), result.queue, result.compute, result.batch_rows
         )
@@ -107,29 +119,47 @@ class EngineClient:
         reply, _ = await self._ask(number, wire.StatsRequest(number))
         return [Family(*family) for family in reply.snapshot]
 
-    def hold(self, rows: int) -> None:
-        """For tests: start nothing until `rows` rows are queued."""
-        self._channel.send(wire.Hold(rows))
+    def hold(self, requests: int) -> None:
+        """For tests: start nothing until `requests` requests are queued."""
+        self._channel.send(wire.Hold(requests))
 
     def close(self) -> None:
         """End the connection; what is still waiting fails with EngineLost."""
         self._channel.close()
 
-    async def _ask(
-        self, number: int, message: Any, body: list[bytes | memoryview] | None = None
-    ) -> Any:
+    def _ask(
+        self,
+        number: int,
+        message: Any,
+        body: Sequence[bytes | memoryview] = (),
+        due: float = math.inf,
+    ) -> asyncio.Future[Any]:
+        """Send `message`; the future of its answer, which fails when there is none by `due`."""
         if not self._channel.open:
             raise errors.EngineLost("the engine is gone")
-        future = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        try:
-            self._channel.send(message, body or ())
-            return await future
-        except asyncio.CancelledError:
-            self._channel.send(wire.Cancel(number))
-            raise
-        finally:
-            self._waiting.pop(number, None)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting[number] = Waiting(future, due)
+        self._channel.send(message, body)
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        return future
+
+    def _sweep(self) -> None:
+        """Give up on answers that an engine which has stopped should have given: a living one judges deadlines itself.
+
+        What its caller has given up on is forgotten here, too, whenever the answer comes.
+        """
+        now = time.monotonic()
+        for number, (future, due) in list(self._waiting.items()):
+            if future.done():
+                del self._waiting[number]
+            elif due <= now:
+                self._channel.send(wire.Cancel(number))
+                self._settle(number, errors.DeadlineExceeded("no answer before the deadline"))
+        self._sweeping = bool(self._waiting)
+        if self._sweeping:
+            self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def _on_message(
         self, channel: EngineChannel, message: wire.EngineMessage, body: memoryview
@@ -150,8 +180,8 @@ class EngineClient:
                 channel.close()
 
     def _settle(self, number: int, outcome: Any) -> None:
-        future = self._waiting.get(number)
-        if future is None or future.done():  # cancelled meanwhile
+        waiting = self._waiting.pop(number, None)
+        if waiting is None or (future := waiting.future).done():  # cancelled meanwhile
             return
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
@@ -160,7 +190,7 @@ class EngineClient:
 
     def _on_lost(self, channel: EngineChannel) -> None:
         self.lost.set()
-        for future in (self._hello, *self._waiting.values()):
+        for future in (self._hello, *(waiting.future for waiting in self._waiting.values())):
             if not future.done():
                 future.set_exception(errors.EngineLost("the engine ended before it answered"))
         if not self._hello.cancelled():

@@ -6,15 +6,14 @@ libraries are opened first, and what runs is counted node by node afterwards. It
 
 import ctypes
 import importlib.metadata
+import importlib.util
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import onnxruntime as ort
 
-from service.engine.config import Provider
 from service.errors import SettingsError
+from service.settings import Provider
 
 CUDA_LIBRARIES = (
     "libcudart.so.13",
@@ -24,34 +23,36 @@ CUDA_LIBRARIES = (
     "libcufft.so.12",
     "libcudnn.so.9",
 )
-CUDA_OPTIONS: dict[str, str] = {
-    # EXHAUSTIVE, the default, searches anew at every new shape: seconds instead of milliseconds.
-    "cudnn_conv_algo_search": "HEURISTIC",
-    "do_copy_in_default_stream": "1",
-}
-_NAMES = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvonnxparser.so.10")
+LESS = {"tensorrt": "cuda", "cuda": "cpu"}
+"""What is taken where a provider cannot be."""
+_SHAPES = """
+    Shape Size Constant ConstantOfShape Range Gather GatherND Slice Concat Split Squeeze Unsqueeze Reshape Expand Tile Identity
+    Cast Transpose Add Sub Mul Div Mod Neg Abs Floor Ceil Min Max Pow Sqrt ReduceProd ScatterND Where
+    Equal Less LessOrEqual Greater GreaterOrEqual And Or Not
+"""
+SHAPE_OPERATORS = frozenset(_SHAPES.split())
+"""What graphs work out shapes with. ONNX Runtime puts such nodes on the CPU on purpose: shapes are needed there."""
 
 
-class DeviceReport(msgspec.Struct, frozen=True):
-    """What was asked for and what runs. `nodes` counts the graph's nodes per provider; `reason` says why not the other."""
-
-    requested: str
-    provider: str
-    nodes: dict[str, int]
-    threads: int
-    reason: str | None = None
+class Misplaced(Exception):
+    """ONNX Runtime did not put the model on the provider that it was told."""
 
 
 def choose(requested: Provider, strict: bool) -> tuple[str, str | None]:
-    """(provider to use, why it is not CUDA). Raises SettingsError in strict mode when CUDA was asked for and cannot be."""
+    """(provider to use, why it is not what could be hoped for). Raises SettingsError in strict mode when it is not what was asked for."""
     if requested == "cpu":
         return "cpu", None
     reason = why_no_cuda()
-    if reason is None:
-        return "cuda", None
-    if requested == "cuda" and strict:
-        raise SettingsError(f"provider 'cuda' was asked for, but {reason}")
-    return "cpu", reason
+    if requested == "tensorrt" and reason is None:
+        if (reason := why_no_tensorrt()) is None:
+            return "tensorrt", None
+        found = "cuda"
+    else:
+        found = "cuda" if reason is None else "cpu"
+    if strict and requested not in ("auto", found):
+        raise SettingsError(f"provider '{requested}' was asked for, but {reason}")
+    return found, reason
 
 
 def why_no_cuda() -> str | None:
@@ -66,28 +67,59 @@ def why_no_cuda() -> str | None:
     if count.value == 0:
         return "the NVIDIA driver sees no device"
     ort.preload_dlls()  # from the nvidia-* wheels, where they are installed
-    for library in CUDA_LIBRARIES:
+    return why_not_loaded(CUDA_LIBRARIES, "a CUDA library")
+
+
+def why_no_tensorrt() -> str | None:
+    """What TensorRT lacks beside CUDA, or None. Its wheel's libraries are loaded here: `preload_dlls` does not know them."""
+    package = importlib.util.find_spec("tensorrt_libs")
+    folders = package.submodule_search_locations if package else None
+    for folder in folders or ():
+        for library in TENSORRT_LIBRARIES:
+            if (path := Path(folder) / library).is_file():
+                why_not_loaded((str(path),), "")
+    return why_not_loaded(TENSORRT_LIBRARIES, "a TensorRT library")
+
+
+def why_not_loaded(libraries: tuple[str, ...], kind: str) -> str | None:
+    """The first of `libraries` that cannot be loaded, in words."""
+    for library in libraries:
         try:
-            ctypes.CDLL(library)
+            ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
-            return f"a CUDA library cannot be loaded: {error}"
+            return f"{kind} cannot be loaded: {error}"
     return None
 
 
-def provider_list(provider: str) -> list[Any]:
-    """The providers argument of a session. The CPU stays in the list: shape computations belong there."""
-    if provider == "cuda":
-        return [(_NAMES["cuda"], CUDA_OPTIONS), _NAMES["cpu"]]
-    return [_NAMES["cpu"]]
-
-
 def count_nodes(session: ort.InferenceSession) -> dict[str, int]:
-    """Nodes per provider, by its short name. The session must record assignments (`session.build`)."""
+    """Nodes per provider, by its short name. The session must record assignments (`native.build`)."""
     counts: Counter[str] = Counter()
-    for assignment in session.get_provider_graph_assignment_info():
-        name = assignment.ep_name.removesuffix("ExecutionProvider").lower()
-        counts[name] += len(assignment.get_nodes())
+    for provider, _ in assigned(session):
+        counts[provider] += 1
     return dict(counts)
+
+
+def operators(session: ort.InferenceSession, provider: str) -> Counter[str]:
+    """The kinds of nodes that run on `provider`, counted."""
+    return Counter(operator for where, operator in assigned(session) if where == provider)
+
+
+def assigned(session: ort.InferenceSession) -> list[tuple[str, str]]:
+    """(provider's short name, operator) of every node."""
+    return [
+        (subgraph.ep_name.removesuffix("ExecutionProvider").lower(), node.op_type)
+        for subgraph in session.get_provider_graph_assignment_info()
+        for node in subgraph.get_nodes()
+    ]
+
+
+def strays(session: ort.InferenceSession) -> str | None:
+    """Which nodes compute on the CPU beside a device, in words; None where nothing but shapes is worked out there."""
+    found = {o: n for o, n in operators(session, "cpu").items() if o not in SHAPE_OPERATORS}
+    if not found:
+        return None
+    kinds = ", ".join(f"{count} {operator}" for operator, count in sorted(found.items()))
+    return f"{sum(found.values())} nodes that compute run on the CPU: {kinds}"
 
 
 def clashing_wheels() -> str | None:
@@ -101,12 +133,3 @@ def clashing_wheels() -> str | None:
     if len(found) < 2:
         return None
     return f"{' and '.join(found)} are both installed and overwrite each other: uninstall both, then install one again"
-
-
-def has_vnni() -> bool:
-    """Whether this processor multiplies int8 without the intermediate saturation of older ones."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_vnni" in flags or "avx_vnni" in flags

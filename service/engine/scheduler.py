@@ -1,129 +1,302 @@
 """Which queued requests run together, and when. Pure: no I/O, no threads; the caller passes the time in.
 
-    add -> [bucket: first come, first served] -> next_batch -> run elsewhere
+    add -> lane of its bucket, ordered by priority, then deadline -> next_batch -> run elsewhere -> finished
            \\-> cancel, expire
 
 Back-pressure batching without a timer: an idle engine takes what is queued at once; while it is busy the queue grows and
 becomes the next batch. Only requests of one bucket (equal shapes, or one padded length) share a batch; batches count rows.
 """
 
-from collections import deque
-from collections.abc import Hashable
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from service.errors import QueueFull
+from service.engine.lanes import Entry, Key, Lane
+from service.engine.latency import Bucket, LatencyTable
+from service.errors import DeadlineUnmeetable, QueueFull
 
-Key = tuple[int, int]
-"""Who asked (a connection) and which of its requests."""
+AGEING_SECONDS = 0.5
+"""Who has waited this long goes before higher priorities in every second batch."""
+RESTORE_AFTER = 64
+"""Full batches without an error after which a cap that memory has halved grows by one row."""
+UNKNOWN_SECONDS = 1.0
+"""When to come back, before anything has been measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds the queue and its batches.
+
+    `instances`: batches that run at a time. `max_queue_rows` bounds what waits; `max_batch_tokens` bounds
+    rows x padded length; `max_delay`: seconds that an idle engine waits for company, from the first row on.
+    """
+
+    instances: int = 1
+    max_queue_rows: int = 1024
+    max_batch_tokens: int = 1 << 30
+    max_delay: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
-    """One request. `live` until nobody waits for it any more. `bucket` decides with whom it may share a batch; `payload` is the caller's own."""
+class Batch:
+    """What runs together. `expected` is when it should end."""
 
-    key: Key
-    bucket: Hashable
+    bucket: Bucket
+    entries: list[Entry]
     rows: int
-    arrived: float
-    deadline: float
-    payload: Any = None
-    live: bool = True
+    started: float
+    expected: float
 
 
 class Scheduler:
-    """The queue of one engine.
+    """The queue of one engine. Not thread-safe: it belongs to the engine's event loop.
 
-    `max_batch_rows` bounds a batch (a single larger request runs alone, whole), `max_queue_rows` the
-    queue. Not thread-safe: it belongs to the engine's event loop.
+    `caps`: most rows in a batch of a bucket; a bucket that it does not name takes the cap of the nearest
+    length. A single larger request runs alone, whole.
     """
 
-    def __init__(self, max_batch_rows: int, max_queue_rows: int) -> None:
-        self.max_batch_rows = max_batch_rows
-        self.max_queue_rows = max_queue_rows
+    def __init__(self, limits: Limits, caps: Mapping[Bucket, int], latency: LatencyTable) -> None:
+        self.limits = limits
+        self.latency = latency
         self.queued_rows = 0
-        self._buckets: dict[Hashable, deque[Entry]] = {}
+        self._caps = dict(caps)
+        self._ceilings = dict(caps)
+        self._full: dict[Bucket, int] = {}
+        self._lanes: dict[Bucket, Lane] = {}
         self._entries: dict[Key, Entry] = {}
+        self._queued_seconds = 0.0
+        self._running: set[Batch] = set()
+        self._order = itertools.count()
+        self._aged_last = False
         self._hold = 0
-        self._rows_per_second: float | None = None
 
-    def add(self, entry: Entry) -> None:
-        """Queue `entry`; QueueFull, with the time after which there should be room, when it exceeds the bound."""
-        if self.queued_rows + entry.rows > self.max_queue_rows and self.queued_rows:
+    # -- in
+
+    def add(self, entry: Entry, now: float) -> None:
+        """Queue `entry`.
+
+        Raises QueueFull when it exceeds the bound and DeadlineUnmeetable when it would be answered too late,
+        both with the seconds after which it is worth asking again. Nothing was accepted then.
+        """
+        if self.queued_rows and self.queued_rows + entry.rows > self.limits.max_queue_rows:
             raise QueueFull(
-                f"the queue holds {self.queued_rows} rows of at most {self.max_queue_rows}, "
+                f"the queue holds {self.queued_rows} rows of at most {self.limits.max_queue_rows}, "
                 f"{entry.rows} more do not fit",
-                self.drain_seconds(),
+                self._seconds_until_room(entry.rows, now),
             )
+        self._admit(entry, now)
+        entry.cost = entry.rows * self._seconds_per_row(entry.bucket, now)
+        lane = self._lanes.get(entry.bucket)
+        if lane is None:
+            lane = self._lanes[entry.bucket] = Lane(entry.bucket)
+        lane.add(entry, next(self._order))
         self._entries[entry.key] = entry
-        self._buckets.setdefault(entry.bucket, deque()).append(entry)
         self.queued_rows += entry.rows
+        self._queued_seconds += entry.cost
 
     def cancel(self, key: Key) -> bool:
         """Take a request out that has not started. False when there is none: it runs already, or never came."""
         entry = self._entries.get(key)
         if entry is None:
             return False
+        self._drop(entry)
         entry.live = False
-        self._forget(entry)
         return True
 
-    def next_batch(self, now: float) -> tuple[list[Entry], list[Entry]]:
-        """(what to run now, what expired while it waited); the first is empty when nothing is to be run.
+    def hold(self, requests: int) -> None:
+        """For tests: start nothing until `requests` requests are queued, so that a batch's members are certain."""
+        self._hold = requests
 
-        The bucket whose head has waited longest goes first, so none starves.
-        """
-        expired = self._expire(now)
-        if self.queued_rows < self._hold:
-            return [], expired
+    # -- out
+
+    def expire(self, now: float) -> list[Entry]:
+        """Take out what cannot be answered in time any more, also if it started now."""
+        expired = []
+        for lane in list(self._lanes.values()):
+            for first in lane.firsts():
+                entry: Entry | None = first
+                while entry is not None and self._late(entry, now):
+                    self._drop(entry)
+                    expired.append(entry)
+                    entry = lane.first(entry.priority)
+        return expired
+
+    def next_batch(self, now: float) -> Batch | None:
+        """What to run now; None when every instance is busy or nothing is to be started yet."""
+        if len(self._running) >= self.limits.instances or not self._entries:
+            return None
+        if len(self._entries) < self._hold:
+            return None
         self._hold = 0
-        heads = [(queue[0].arrived, bucket) for bucket, queue in self._buckets.items()]
-        if not heads:
-            return [], expired
-        queue = self._buckets[min(heads, key=lambda head: head[0])[1]]
-        batch: list[Entry] = []
-        rows = 0
-        while queue and (not batch or rows + queue[0].rows <= self.max_batch_rows):
-            entry = queue.popleft()
-            rows += entry.rows
-            batch.append(entry)
-            self._forget(entry)
-        return batch, expired
+        lanes = [lane for lane in self._lanes.values() if self._due(lane, now)]
+        if not lanes:
+            return None
+        oldest = min(lanes, key=lambda lane: lane.oldest.arrived)
+        aged = not self._aged_last and now - oldest.oldest.arrived >= AGEING_SECONDS
+        self._aged_last = aged
+        lane = oldest if aged else self._choose(lanes, now)
+        return self._start(lane, aged, now)
+
+    def finished(self, batch: Batch, now: float) -> None:
+        """`batch` has run: its instance is free, and its time is learned."""
+        self._running.discard(batch)
+        self.latency.learn(batch.bucket, batch.rows, now - batch.started, now)
+        self._restore(batch)
+
+    def failed(self, batch: Batch) -> None:
+        """`batch` has run, and failed in part: its instance is free, its time says nothing."""
+        self._running.discard(batch)
+
+    def out_of_memory(self, bucket: Bucket, rows: int) -> None:
+        """`rows` rows of `bucket` did not fit into memory: from now on at most half of them."""
+        self._caps[bucket] = max(1, min(self.cap(bucket), rows // 2))
+        self._full[bucket] = 0
+
+    # -- seen from outside
 
     def waiting(self) -> list[Key]:
         """The keys of everything queued."""
         return list(self._entries)
 
-    def hold(self, rows: int) -> None:
-        """For tests: start nothing until `rows` rows are queued."""
-        self._hold = rows
+    @property
+    def idle(self) -> bool:
+        """Whether an instance is free."""
+        return len(self._running) < self.limits.instances
 
-    def ran(self, rows: int, seconds: float) -> None:
-        """Learn from a finished batch how fast the queue drains."""
-        rate = rows / max(seconds, 1e-6)
-        seen = self._rows_per_second
-        self._rows_per_second = rate if seen is None else 0.9 * seen + 0.1 * rate
+    def cap(self, bucket: Bucket) -> int:
+        """Most rows in a batch of `bucket` as things stand."""
+        cap = self._caps.get(bucket)
+        if cap is None:
+            cap = self._caps[bucket] = self._ceilings[bucket] = self._nearest(bucket)
+        return max(1, min(cap, self.limits.max_batch_tokens // bucket.length))
 
-    def drain_seconds(self) -> float:
-        """How long what is queued now will take, from the measured rate; 1 s before anything was measured."""
-        return self.queued_rows / self._rows_per_second if self._rows_per_second else 1.0
+    def caps(self) -> dict[Bucket, int]:
+        """Every bucket's cap."""
+        return {bucket: self.cap(bucket) for bucket in list(self._caps)}
 
-    def _expire(self, now: float) -> list[Entry]:
-        expired = [entry for entry in self._entries.values() if entry.deadline <= now]
-        for entry in expired:
-            entry.live = False
-            self._forget(entry)
-        return expired
+    def wake_at(self, now: float) -> float | None:
+        """When to look again although nothing came or ended: the next deadline, or the end of a wait for company."""
+        times = [first.deadline for lane in self._lanes.values() for first in lane.firsts()]
+        if self.limits.max_delay and self.idle:
+            times += [
+                lane.oldest.arrived + self.limits.max_delay
+                for lane in self._lanes.values()
+                if not self._due(lane, now)
+            ]
+        return min(times, default=None)
 
-    def _forget(self, entry: Entry) -> None:
+    def drain_seconds(self, now: float) -> float:
+        """How long everything queued and running will take, by the table."""
+        running = sum(max(0.0, batch.expected - now) for batch in self._running)
+        return (running + self._queued_seconds) / self.limits.instances
+
+    # -- how it decides
+
+    def _admit(self, entry: Entry, now: float) -> None:
+        """Refuse what would be answered too late, as far as the table can tell."""
+        own = self.latency.seconds(entry.bucket, entry.rows, now)
+        if now + self.drain_seconds(now) + own <= entry.deadline:
+            return
+        running = sum(max(0.0, batch.expected - now) for batch in self._running)
+        if self.idle:
+            running = 0.0
+        ahead = sum(other.cost for other in self._entries.values() if other.rank <= entry.rank)
+        answered = now + (running + ahead) / self.limits.instances + own
+        if answered > entry.deadline:
+            raise DeadlineUnmeetable(
+                f"the answer is expected in {1000 * (answered - now):.0f} ms, "
+                f"{1000 * (entry.deadline - now):.0f} ms were given",
+                answered - entry.deadline,
+            )
+
+    def _due(self, lane: Lane, now: float) -> bool:
+        """Whether a lane has waited long enough for company: always, without `max_delay`."""
+        if not self.limits.max_delay or lane.rows >= self.cap(lane.bucket):
+            return True
+        if lane.oldest.arrived + self.limits.max_delay <= now:
+            return True
+        rows = min(lane.rows + 1, self.cap(lane.bucket))
+        return lane.deadline - self.latency.seconds(lane.bucket, rows, now) <= now
+
+    def _choose(self, lanes: list[Lane], now: float) -> Lane:
+        """Of the lanes with the highest priority the one that cannot wait for another batch, or else has waited longest."""
+        if len(lanes) == 1:
+            return lanes[0]
+        highest = min(lane.priority for lane in lanes)
+        equals = [lane for lane in lanes if lane.priority == highest]
+        taking = {lane: self._seconds(lane, now) for lane in equals}
+        horizon = now + max(taking.values())
+        forced = [lane for lane in equals if lane.deadline - taking[lane] <= horizon]
+        if forced:
+            return min(forced, key=lambda lane: lane.deadline - taking[lane])
+        return min(equals, key=lambda lane: lane.oldest.arrived)
+
+    def _seconds(self, lane: Lane, now: float) -> float:
+        """What the lane's next batch should take."""
+        return self.latency.seconds(lane.bucket, min(lane.rows, self.cap(lane.bucket)), now)
+
+    def _start(self, lane: Lane, aged: bool, now: float) -> Batch:
+        bucket, cap = lane.bucket, self.cap(lane.bucket)
+        deadline = lane.deadline
+        tight = now + self.latency.seconds(bucket, cap, now) > deadline
+        entries: list[Entry] = []
+        rows = 0
+        for entry in self._in_order(lane, aged):
+            if entries and rows + entry.rows > cap:
+                break
+            if entries and tight:
+                together = now + self.latency.seconds(bucket, rows + entry.rows, now)
+                if together > min(deadline, entry.deadline):
+                    break
+            self._drop(entry)
+            entries.append(entry)
+            rows += entry.rows
+        expected = now + self.latency.seconds(bucket, rows, now)
+        batch = Batch(bucket, entries, rows, now, expected)
+        self._running.add(batch)
+        return batch
+
+    def _in_order(self, lane: Lane, aged: bool) -> Iterator[Entry]:
+        """A lane's entries as they should run; each is dropped from it before the next is asked for."""
+        if aged:
+            yield lane.oldest
+        while lane.rows:
+            yield lane.next
+
+    def _late(self, entry: Entry, now: float) -> bool:
+        return entry.deadline < now + self.latency.seconds(entry.bucket, entry.rows, now)
+
+    def _restore(self, batch: Batch) -> None:
+        """Let a cap that memory has lowered grow back slowly."""
+        bucket = batch.bucket
+        if self.cap(bucket) >= self._ceilings[bucket] or batch.rows < self.cap(bucket):
+            return
+        self._full[bucket] = self._full.get(bucket, 0) + 1
+        if self._full[bucket] >= RESTORE_AFTER:
+            self._full[bucket] = 0
+            self._caps[bucket] += 1
+
+    def _nearest(self, bucket: Bucket) -> int:
+        """The cap of the known bucket of nearest length; a row alone is always right where none is known."""
+        if not self._ceilings:
+            return 1
+        known = min(self._ceilings, key=lambda other: abs(other.length - bucket.length))
+        return self._ceilings[known]
+
+    def _seconds_per_row(self, bucket: Bucket, now: float) -> float:
+        cap = self.cap(bucket)
+        return self.latency.seconds(bucket, cap, now) / cap
+
+    def _seconds_until_room(self, rows: int, now: float) -> float:
+        excess = self.queued_rows + rows - self.limits.max_queue_rows
+        share = min(1.0, excess / self.queued_rows)
+        return share * self.drain_seconds(now) or UNKNOWN_SECONDS
+
+    def _drop(self, entry: Entry) -> None:
         del self._entries[entry.key]
         self.queued_rows -= entry.rows
-        self._skip_dead(entry.bucket)
-
-    def _skip_dead(self, bucket: Hashable) -> None:
-        """Keep the invariant that a bucket's head is live and that empty buckets are gone."""
-        queue = self._buckets.get(bucket)
-        while queue and not queue[0].live:
-            queue.popleft()
-        if queue is not None and not queue:
-            del self._buckets[bucket]
+        self._queued_seconds = self._queued_seconds - entry.cost if self._entries else 0.0
+        lane = self._lanes[entry.bucket]
+        lane.remove(entry)
+        if not lane.rows:
+            del self._lanes[entry.bucket]

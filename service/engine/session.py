@@ -1,259 +1,183 @@
 """One bundle loaded into ONNX Runtime: picks a variant, proves it on kept rows, warms it, runs batches. It must not know sockets or queues.
 
-choose provider -> for each variant that suits it: build session -> self-test on samples.npz -> warm up
-run([tensors of each request]) -> pad and join -> session.run -> cut -> [outputs of each request]
+load: choose provider -> for each variant that suits it: place it there -> self-test on samples.npz;  then warm_up
+run([tensors of each request]) -> batch (layout) -> ONNX Runtime (binding) -> checks -> [outputs of each request]
 """
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from models import bundle
 from models.errors import BundleError
-from service.engine import providers
+from service.engine import failures, placing, providers, variants
+from service.engine.binding import Runner
 from service.engine.config import Options
-from service.errors import EngineError
+from service.engine.latency import Bucket
+from service.engine.layout import Layout, Tensors, count_rows
+from service.errors import DeviceLost, EngineError, OutOfMemory, SettingsError
 
-Tensors = dict[str, np.ndarray]
-
-SELF_TEST_SLACK = 2.0
-"""Kept rows may differ from their expected probabilities by this many times the parity measured at export."""
-SELF_TEST_FLOOR = 1e-3
-"""... and by this much in any case: other processors round differently."""
+__all__ = ["Session", "Tensors"]
 
 
 class Session:
-    """A loaded, tested and warm version. `run` may be called from several threads."""
+    """A loaded and tested version. `run` may be called from several threads."""
 
     def __init__(
-        self, manifest: bundle.Manifest, session: ort.InferenceSession, report: dict[str, Any]
+        self, manifest: bundle.Manifest, layout: Layout, kept: Tensors, runner: Runner
     ) -> None:
         self.manifest = manifest
-        self.report = report
-        self._session = session
-        self._names = [tensor.name for tensor in manifest.outputs]
+        self.report: dict[str, Any] = {}
+        self._layout = layout
+        self._kept = kept
+        self._runner = runner
 
     @classmethod
     def load(cls, directory: Path, options: Options) -> "Session":
-        """Load the best variant that agrees with the kept rows.
+        """Load the best variant that agrees with the kept rows. Nothing but those rows has run on it then.
 
         Raises BundleError when a file is damaged or no variant agrees, SettingsError when the device is
         not there in strict mode.
         """
-        started = time.monotonic()
-        manifest = bundle.read(directory)
-        bundle.verify(directory, manifest)
-        provider, reason = providers.choose(options.provider, options.strict)
-        refused: list[str] = []
-        for variant in candidates(manifest, provider, options.variant):
-            native = build(directory / variant.file, provider, options.threads)
-            session = cls(manifest, native, {})
-            if complaint := session.self_test(directory, variant):
+        return Loading(directory, options).session()
+
+    def bucket(self, tensors: Tensors) -> Bucket:
+        """Requests of equal buckets may share a batch."""
+        return self._layout.bucket(tensors)
+
+    def buckets(self) -> tuple[Bucket, ...]:
+        """Every bucket that the manifest declares, or the one of the kept rows where nothing is padded."""
+        return self._layout.buckets(self._kept)
+
+    def lengths(self, requests: Sequence[Tensors]) -> tuple[int, int]:
+        """(elements that callers sent, elements after padding) along the padded axis; (0, 0) without one."""
+        return self._layout.lengths(requests)
+
+    def example(self, bucket: Bucket, rows: int) -> Tensors:
+        """Held-out rows as a request of `rows` rows that fill the bucket."""
+        return self._layout.example(self._kept, bucket, rows)
+
+    def warm_up(self, caps: Mapping[Bucket, int]) -> None:
+        """Run every bucket at every size that a batch may have, so that no caller pays for a first time.
+
+        What does not fit into memory is left out: whoever forms batches makes them smaller. One row must fit.
+        """
+        for bucket, cap in caps.items():
+            for rows in self._runner.sizes(cap):
+                try:
+                    self.run([self.example(bucket, rows)])
+                except OutOfMemory:
+                    if rows == 1:
+                        raise
+                    break
+        self.report["cuda_graphs"] = self._runner.close()
+
+    def run(
+        self, requests: Sequence[Tensors], wanted: Sequence[str] | None = None
+    ) -> list[Tensors]:
+        """Run `requests` (tensors [rows, ...] of one bucket) as one batch; each one's outputs [rows, ...].
+
+        `wanted`: the outputs that somebody asked for. Raises EngineError when the model fails or answers
+        with another number of rows, OutOfMemory and DeviceLost among them.
+        """
+        names = wanted or self._layout.outputs
+        rows = sum(map(count_rows, requests))
+        try:
+            arrays = self._runner.run(requests, rows, names)
+        except Exception as error:  # onnxruntime's classes derive from Exception itself
+            raise failures.classify(error) from error
+        outputs = dict(zip(names, arrays, strict=True))
+        for name, array in outputs.items():
+            if array.ndim == 0 or len(array) != rows:
+                raise EngineError(f"output '{name}' has shape {list(array.shape)} for {rows} rows")
+            # A row of NaN may have spoilt its mates, where scales come from the whole batch: the engine runs them apart.
+            if array.dtype.kind == "f" and holds_nan(array):
+                raise EngineError(f"output '{name}' holds NaN")
+        return self._layout.cut(requests, outputs)
+
+
+class Loading:
+    """The way from a directory to a session that may be served."""
+
+    def __init__(self, directory: Path, options: Options) -> None:
+        self._started = time.monotonic()
+        self._directory = directory
+        self._options = options
+        self._manifest = bundle.read(directory)
+        bundle.verify(directory, self._manifest)
+        self._kept, self._expected = bundle.read_samples(directory)
+        self._layout = Layout(self._manifest)
+
+    def session(self) -> Session:
+        """The best variant on the best provider that really runs it."""
+        asked, strict = self._options.provider, self._options.strict
+        provider, reason = providers.choose(asked, strict)
+        while True:
+            try:
+                return self._on(provider, reason)
+            except providers.Misplaced as error:
+                if strict and asked != "auto":
+                    raise SettingsError(f"provider '{asked}' was asked for, but {error}") from error
+                provider, reason = providers.LESS[provider], str(error)
+
+    def _on(self, provider: str, reason: str | None) -> Session:
+        manifest, options = self._manifest, self._options
+        found, refused = variants.candidates(manifest, provider, options.variant)
+        for variant in found:
+            file = placing.File(
+                self._directory / variant.file, manifest.files[variant.file], variant.name
+            )
+            placed = placing.place(file, provider, self._layout, self._kept, options)
+            session = Session(manifest, self._layout, self._kept, placed.runner)
+            if complaint := self._self_test(session, variant, provider):
                 refused.append(f"{variant.name}: {complaint}")
                 continue
-            session.warm_up(directory, options.max_batch_rows)
             session.report = {
                 "variant": variant.name,
                 "independent": variant.independent,
                 "refused": refused,
-                "device": providers.DeviceReport(
-                    options.provider,
-                    provider,
-                    providers.count_nodes(native),
-                    options.threads,
-                    reason,
-                ),
-                "instances": options.instances,
-                "max_batch_rows": options.max_batch_rows,
-                "load_seconds": round(time.monotonic() - started, 3),
+                "device": {
+                    "requested": options.provider,
+                    "provider": provider,
+                    "nodes": placed.nodes,
+                    "threads": options.threads,
+                    "reason": placed.reason or reason,
+                    "tf32": options.gpu.tf32 if provider != "cpu" else None,
+                    "graphs": placed.graphs,
+                },
+                "instances": placed.instances,
+                "load_seconds": round(time.monotonic() - self._started, 3),
             }
             return session
         raise BundleError(
             f"no variant of {manifest.name}/{manifest.version} can be served: {'; '.join(refused)}"
         )
 
-    def bucket(self, tensors: Tensors) -> Hashable:
-        """Requests of equal buckets may share a batch: the padded length, or else the exact shapes."""
-        if self.manifest.padding is None:
-            return tuple(array.shape[1:] for array in tensors.values())
-        return self._padded_length(tensors)
-
-    def run(self, requests: Sequence[Tensors]) -> list[Tensors]:
-        """Run `requests` (tensors [rows, ...] of one bucket) as one batch; each one's outputs [rows, ...].
-
-        Raises EngineError when the model fails or answers with another number of rows.
-        """
-        rows = [len(next(iter(request.values()))) for request in requests]
-        batch = self.join(requests)
-        try:
-            outputs = self._session.run(self._names, batch)
-        except Exception as error:  # onnxruntime's classes derive from Exception itself
-            raise EngineError(f"the model failed: {str(error).splitlines()[0][:300]}") from error
-        for name, array in zip(self._names, outputs, strict=True):
-            if array.ndim == 0 or len(array) != sum(rows):
-                raise EngineError(
-                    f"output '{name}' has shape {list(array.shape)} for {sum(rows)} rows"
-                )
-            # A row of NaN may have spoilt its mates, where scales come from the whole batch: the engine runs them apart.
-            if array.dtype.kind == "f" and np.isnan(array).any():
-                raise EngineError(f"output '{name}' holds NaN")
-        return self._cut(requests, rows, outputs)
-
-    def join(self, requests: Sequence[Tensors]) -> Tensors:
-        """The requests' rows as one batch, padded to their bucket where the manifest declares padding."""
-        padding = self.manifest.padding
-        batch: Tensors = {}
-        for tensor in self.manifest.inputs:
-            arrays = [request[tensor.name] for request in requests]
-            if padding is not None and tensor.name in padding.values:
-                axis = tensor.shape.index(padding.axis)
-                length = self._padded_length(requests[0])
-                batch[tensor.name] = pad(arrays, axis, length, padding.values[tensor.name])
-            else:
-                # A copy of even a single request: ONNX Runtime wants aligned memory, a frame's body is not.
-                batch[tensor.name] = np.concatenate(arrays)
-        return batch
-
-    def lengths(self, requests: Sequence[Tensors]) -> tuple[int, int]:
-        """(elements that callers sent, elements after padding) along the padded axis; (0, 0) without one."""
-        if self.manifest.padding is None:
-            return 0, 0
-        rows = [len(next(iter(request.values()))) for request in requests]
-        real = sum(
-            self._length(request) * count for request, count in zip(requests, rows, strict=True)
-        )
-        return real, self._padded_length(requests[0]) * sum(rows)
-
-    def self_test(self, directory: Path, variant: bundle.Variant) -> str | None:
+    def _self_test(self, session: Session, variant: bundle.Variant, provider: str) -> str | None:
         """Why this variant cannot be trusted on this machine, or None: it answers the kept rows as expected."""
-        inputs, expected = bundle.read_samples(directory)
-        output = self.manifest.output("probabilities") or self.manifest.outputs[0]
+        output = self._manifest.output("probabilities") or self._manifest.outputs[0]
         try:
-            (answer,) = self.run([inputs])
+            (answer,) = session.run([self._kept])
+        except DeviceLost:
+            raise
         except EngineError as error:
             return str(error)
-        difference = float(np.abs(answer[output.name] - expected[output.name]).max())
-        limit = max(SELF_TEST_FLOOR, SELF_TEST_SLACK * variant.parity)
-        if not difference <= limit:  # NaN fails too
-            return f"'{output.name}' differs by {difference:.2g} from the kept answers, the limit is {limit:.2g}"
-        return None
-
-    def warm_up(self, directory: Path, max_batch_rows: int) -> None:
-        """Run every bucket alone and as a full batch, so that no caller pays for a first time."""
-        inputs, _ = bundle.read_samples(directory)
-        sizes = sorted({1, min(max_batch_rows, len(next(iter(inputs.values()))))})
-        padding = self.manifest.padding
-        for bucket in padding.buckets if padding else (0,):
-            for size in sizes:
-                self.run(
-                    [
-                        {
-                            name: self._resize(name, array[:size], bucket)
-                            for name, array in inputs.items()
-                        }
-                    ]
-                )
-
-    def _resize(self, name: str, array: np.ndarray, length: int) -> np.ndarray:
-        """Repeat `array` along its padded axis to exactly `length`."""
-        padding = self.manifest.padding
-        if padding is None or name not in padding.values:
-            return array
-        tensor = next(tensor for tensor in self.manifest.inputs if tensor.name == name)
-        axis = tensor.shape.index(padding.axis)
-        resized: np.ndarray = array.take(np.arange(length) % array.shape[axis], axis=axis)
-        return resized
-
-    def _length(self, tensors: Tensors) -> int:
-        padding = self.manifest.padding
-        if padding is None:
-            return 0
-        tensor = next(tensor for tensor in self.manifest.inputs if tensor.name in padding.values)
-        return int(tensors[tensor.name].shape[tensor.shape.index(padding.axis)])
-
-    def _padded_length(self, tensors: Tensors) -> int:
-        padding = self.manifest.padding
-        buckets = padding.buckets if padding else ()
-        length = self._length(tensors)
-        return next((size for size in buckets if size >= length), length)
-
-    def _cut(
-        self, requests: Sequence[Tensors], rows: Sequence[int], outputs: Sequence[np.ndarray]
-    ) -> list[Tensors]:
-        padding = self.manifest.padding
-        answers: list[Tensors] = []
-        start = 0
-        for request, count in zip(requests, rows, strict=True):
-            answer: Tensors = {}
-            for tensor, array in zip(self.manifest.outputs, outputs, strict=True):
-                own = array[start : start + count]
-                if padding is not None and padding.axis in tensor.shape:
-                    axis = tensor.shape.index(padding.axis)
-                    own = np.take(own, np.arange(self._length(request)), axis=axis)
-                answer[tensor.name] = own
-            answers.append(answer)
-            start += count
-        return answers
-
-
-def candidates(
-    manifest: bundle.Manifest, provider: str, pinned: str | None
-) -> list[bundle.Variant]:
-    """The shipped variants, best first: int8 on a CPU that has VNNI, fp16 on CUDA, fp32 otherwise."""
-    if pinned is not None:
-        variant = manifest.variant(pinned)
-        if variant.absent:
-            raise BundleError(
-                f"variant '{pinned}' of {manifest.name}/{manifest.version} was not shipped; `make models` builds it"
-            )
-        return [variant]
-    if provider == "cuda":
-        order = ["fp16", "fp32", "int8"]
-    elif providers.has_vnni():
-        order = ["int8", "fp32", "fp16"]
-    else:
-        order = ["fp32", "int8", "fp16"]
-    return sorted((v for v in manifest.variants if not v.absent), key=lambda v: order.index(v.name))
-
-
-def build(path: Path, provider: str, threads: int) -> ort.InferenceSession:
-    """An ONNX Runtime session that reports where its nodes run. Raises BundleError when the file is no model."""
-    ort.set_default_logger_severity(
-        4
-    )  # what matters is in the report; the C++ lines repeat it without a model's name
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Spinning buys 2 ms at best and burns a core while requests trickle.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    try:
-        # Without enable_fallback=0 a failed run would rebuild the session on the CPU, unseen.
-        return ort.InferenceSession(
-            str(path), options, providers=providers.provider_list(provider), enable_fallback=0
+        rounds = provider != "cpu" and self._options.gpu.tf32
+        return variants.disagreement(
+            output.name,
+            answer[output.name],
+            self._expected[output.name],
+            variant,
+            variants.TF32_FLOOR if rounds else variants.FLOOR,
         )
-    except Exception as error:
-        raise BundleError(
-            f"{path.name} cannot be loaded: {str(error).splitlines()[0][:300]}"
-        ) from error
 
 
-def pad(arrays: Sequence[np.ndarray], axis: int, length: int, value: float) -> np.ndarray:
-    """Join `arrays` [rows, ...] along the rows, each filled up to `length` along `axis` with `value`."""
-    shape = list(arrays[0].shape)
-    shape[0] = sum(len(array) for array in arrays)
-    shape[axis] = length
-    joined = np.full(shape, value, dtype=arrays[0].dtype)
-    start = 0
-    for array in arrays:
-        where = [slice(None)] * joined.ndim
-        where[0] = slice(start, start + len(array))
-        where[axis] = slice(array.shape[axis])
-        joined[tuple(where)] = array
-        start += len(array)
-    return joined
+def holds_nan(array: np.ndarray) -> bool:
+    """One pass and no second array: the minimum of numbers among which one is NaN is NaN."""
+    if array.size == 0:
+        return False
+    least = np.minimum.reduce(array, axis=None)
+    return bool(least != least)  # nothing else differs from itself, and asking numpy costs more

@@ -1,10 +1,10 @@
 """Keeps one process running: starts it, hears its reports, starts it again when it ends. It must not know what the process does.
 
-    starting -> ready -> (ended) -> starting ...          failed: it said itself that it cannot; nothing is started again
-                      -> stopped                          on request: SIGTERM, then SIGKILL after a grace
+    starting -> ready -> (ended, or silent: killed) -> starting ...      failed: it said itself that it cannot; nothing is started again
+                      -> stopped                                         on request: SIGTERM, then SIGKILL after a grace
 
 The lifeline is a socket pair. The process reports on it as JSON lines and ends when it closes, so nothing outlives control,
-not even when control is killed.
+not even when control is killed. A process that was ready and no longer says that its event loop turns is as good as dead.
 """
 
 import asyncio
@@ -18,11 +18,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from service.engine.lifeline import BEAT_SECONDS, Said
+
 State = Literal["starting", "ready", "failed", "stopped"]
 
 BACKOFF_FIRST, BACKOFF_MOST = 0.2, 30.0
 STEADY_SECONDS = 60.0
 """A process that stayed this long starts over with the shortest back-off."""
+SILENCE_SECONDS = 10 * BEAT_SECONDS
+"""A process whose event loop has not turned for so long is replaced."""
 
 Command = Callable[[int], Sequence[str]]
 """Given the lifeline's number, the arguments after `python -m`."""
@@ -115,17 +119,32 @@ class Supervisor:
             theirs.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
-            while line := await reader.readline():
-                said = msgspec.json.decode(line)
-                self.reason = said.get("reason")
-                self.report = said.get("report") or {}
-                self._become(said["state"])
+            while line := await self._hear(reader):
+                said = msgspec.json.decode(line, type=Said)
+                if said.state is not None:
+                    self.reason, self.report = said.reason, said.report
+                    self._become(said.state)
+                elif said.reason is not None:
+                    self.reason = said.reason
             code = await self._process.wait()
             if self.state != "failed":
-                self.reason = f"process {self._process.pid} ended with {describe(code)}"
+                words = f": {self.reason}" if self.reason else ""
+                self.reason = f"process {self._process.pid} ended with {describe(code)}{words}"
         finally:
             writer.close()
             self._kill()
+
+    async def _hear(self, reader: asyncio.StreamReader) -> bytes:
+        """The next line; b"" when the process has ended, or has been silent for too long although it was ready."""
+        if self.state != "ready":
+            return await reader.readline()
+        # Twice: where this process itself was stopped for a while, the lines are there, only not read yet.
+        for patience in (SILENCE_SECONDS, BEAT_SECONDS):
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(reader.readline(), patience)
+        self.reason = f"it said nothing for {SILENCE_SECONDS:g} s"
+        self._kill()
+        return b""
 
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:

@@ -8,6 +8,7 @@ Both ends speak `Channel`: bytes in, typed messages out. Frames written in one l
 """
 
 import asyncio
+import functools
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
@@ -22,7 +23,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class Head(msgspec.Struct, array_like=True):
-    """What a tensor's bytes cannot say of themselves. `dtype` is numpy's name, "object" for strings."""
+    """What a tensor's bytes cannot say of themselves. `dtype` is numpy's short form ("<f4"), "|O" for strings."""
 
     name: str
     dtype: str
@@ -45,8 +46,7 @@ class Infer(msgspec.Struct, tag="infer", array_like=True):
     tensors: list[Head]
     outputs: list[str]
     deadline: float
-    priority: int = 0
-    trace: str | None = None
+    priority: int
 
 
 class Cancel(msgspec.Struct, tag="cancel", array_like=True):
@@ -88,12 +88,16 @@ class Stats(msgspec.Struct, tag="stats", array_like=True):
 
 
 class Hold(msgspec.Struct, tag="hold", array_like=True):
-    """For tests: start no batch until `rows` rows are queued, so that a batch's members are certain."""
+    """For tests: start no batch until `requests` requests are queued, so that a batch's members are certain."""
 
-    rows: int
+    requests: int
 
 
 EngineMessage = Hello | Infer | Cancel | Result | Failure | StatsRequest | Stats | Hold
+
+STRINGS = "|O"
+dtype_of = functools.cache(np.dtype)
+"""A dtype by its short form: looking it up costs less than making it."""
 
 M = TypeVar("M")
 Tensors = Mapping[str, np.ndarray]
@@ -101,15 +105,22 @@ Tensors = Mapping[str, np.ndarray]
 
 def pack(tensors: Tensors) -> tuple[list[Head], list[bytes | memoryview]]:
     """Heads and buffers of `tensors`. Contiguous arrays are sent from where they lie, without a copy."""
-    heads, buffers = [], []
+    heads: list[Head] = []
+    buffers: list[bytes | memoryview] = []
     for name, array in tensors.items():
-        if array.dtype == object:
-            data: bytes | memoryview = b"".join(map(with_length, array.ravel().tolist()))
-        else:
-            data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        heads.append(Head(name, array.dtype.name, array.shape, len(data)))
+        data = raw(array)
+        heads.append(Head(name, array.dtype.str, array.shape, len(data)))
         buffers.append(data)
     return heads, buffers
+
+
+def raw(array: np.ndarray) -> bytes | memoryview:
+    """The bytes of `array` as they travel: where they lie, if they lie together."""
+    if array.dtype.hasobject:
+        return b"".join(map(with_length, array.ravel().tolist()))
+    if not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array)
+    return array.data.cast("B") if array.size else b""
 
 
 def with_length(element: bytes | str) -> bytes:
@@ -124,10 +135,12 @@ def unpack(heads: Sequence[Head], body: memoryview) -> dict[str, np.ndarray]:
     for head in heads:
         data = body[start : start + head.size]
         start += head.size
-        if head.dtype == "object":
-            flat = np.array(split_strings(data), dtype=object)
+        if head.dtype == STRINGS:
+            elements = split_strings(data)
+            flat = np.empty(len(elements), dtype=object)
+            flat[:] = elements
         else:
-            flat = np.frombuffer(data, dtype=head.dtype)
+            flat = np.frombuffer(data, dtype_of(head.dtype))
         tensors[head.name] = flat.reshape(head.shape)
     return tensors
 

@@ -2,35 +2,43 @@
 
     frame -> Entry in the scheduler -> batch -> run thread (ONNX Runtime without the GIL) -> a frame to each caller
 
-Started by the supervisor as `python -m service.engine.worker CONFIG`. It ends by itself when the supervisor is gone.
+Started by the supervisor as `python -m service.engine.worker CONFIG`. It ends by itself when the supervisor is gone, when a run
+hangs and when its device is lost: what it had accepted is then run by its replacement.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import uvloop
 
 from models.errors import EvergreenError
-from service.engine import providers, wire
+from service.engine import calibration, providers, runner, wire
+from service.engine.calibration import Calibration
 from service.engine.config import Config
-from service.engine.scheduler import Entry, Key, Scheduler
-from service.engine.session import Session, Tensors
-from service.errors import DeadlineExceeded, EngineError, QueueFull
+from service.engine.lanes import Entry, Key
+from service.engine.latency import Bucket, LatencyTable, label
+from service.engine.lifeline import Lifeline, Said
+from service.engine.runner import Ran, Tensors
+from service.engine.scheduler import Batch, Limits, Scheduler
+from service.engine.session import Session
+from service.errors import DeadlineExceeded, DeadlineUnmeetable, EngineError, QueueFull, Unavailable
 from service.metrics import EngineMetrics, snapshot
 
 DRAIN_SECONDS = 60.0
 """The longest that an engine works on after it was told to stop; its supervisor is usually less patient."""
+LEAVE_SECONDS = 1.0
+"""The longest that last answers may take to leave an engine that cannot go on."""
+LEFT = 70
+"""Exit code of an engine that left by itself: a hung run, a lost device."""
 
 EngineChannel = wire.Channel[wire.EngineMessage]
 
@@ -54,37 +62,53 @@ class Timing(NamedTuple):
 class Engine:
     """Serves one loaded session on a unix socket until it is told to stop; then it answers what it has accepted."""
 
-    def __init__(self, session: Session, config: Config) -> None:
+    def __init__(
+        self,
+        session: Session,
+        config: Config,
+        calibrated: Calibration,
+        threads: ThreadPoolExecutor,
+        lifeline: Lifeline,
+    ) -> None:
         options = config.options
         self._session = session
         self._config = config
+        self._lifeline = lifeline
+        self._threads = threads
         self._metrics = EngineMetrics(config.model, config.version)
-        self._scheduler = Scheduler(options.max_batch_rows, options.max_queue_rows)
-        self._threads = ThreadPoolExecutor(options.instances, thread_name_prefix="run")
-        self._idle = options.instances
+        limits = Limits(
+            session.report["instances"],
+            options.max_queue_rows,
+            options.max_batch_tokens,
+            options.max_delay_ms / 1000,
+        )
+        latency = LatencyTable(calibration.as_curve(calibrated.curve))
+        self._scheduler = Scheduler(limits, calibrated.caps, latency)
         self._running: dict[Key, Entry] = {}
         self._pump_due = False
+        self._alarm: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
+        self._leaving = False
         self._channels: set[EngineChannel] = set()
         self._closed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    async def serve(self, lifeline: socket.socket) -> None:
-        """Listen, say so on the lifeline, and stay until SIGTERM or until the lifeline ends."""
+    async def serve(self) -> int:
+        """Listen, say so on the lifeline, and stay until SIGTERM or until the lifeline ends. The exit code."""
         self._loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
-        lifeline.setblocking(False)
-        self._loop.add_reader(lifeline, self._on_lifeline, lifeline)
+        self._lifeline.attend(self._stopping.set)
         server = await self._loop.create_unix_server(self._accept, self._config.socket)
-        report(lifeline, "ready", report=self._session.report)
+        self._lifeline.say(Said("ready", report=self._session.report))
         await self._stopping.wait()
         server.close()
         self._check_drained()
         # Bounded here, too: a supervisor that has gone kills nobody.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with asyncio.timeout(LEAVE_SECONDS if self._leaving else DRAIN_SECONDS):
                 await self._drained.wait()
                 await self._close_channels()
+        return LEFT if self._leaving else 0
 
     async def _close_channels(self) -> None:
         """End every connection; each ends when its last answer has left."""
@@ -93,11 +117,6 @@ class Engine:
             channel.close()
         if self._channels:
             await self._closed.wait()
-
-    def _on_lifeline(self, lifeline: socket.socket) -> None:
-        if not lifeline.recv(1024):
-            self._loop.remove_reader(lifeline)
-            self._stopping.set()
 
     def _accept(self) -> EngineChannel:
         def hello(channel: EngineChannel) -> None:
@@ -116,27 +135,32 @@ class Engine:
                 self._cancel((id(channel), message.id))
             case wire.StatsRequest():
                 self._metrics.queue_rows.set(self._scheduler.queued_rows)
+                caps = self._scheduler.caps()
+                self._metrics.show_caps({label(bucket): cap for bucket, cap in caps.items()})
                 channel.send(wire.Stats(message.id, snapshot(self._metrics.registry)))
             case wire.Hold():
-                self._scheduler.hold(message.rows)
+                self._scheduler.hold(message.requests)
             case _:
                 channel.close()
 
     def _accept_request(
         self, channel: EngineChannel, message: wire.Infer, tensors: Tensors
     ) -> None:
+        now = time.monotonic()
         entry = Entry(
             key=(id(channel), message.id),
             bucket=self._session.bucket(tensors),
             rows=message.rows,
-            arrived=time.monotonic(),
+            arrived=now,
             deadline=message.deadline,
+            priority=message.priority,
             payload=Job(channel, message, tensors),
         )
         try:
-            self._scheduler.add(entry)
-        except QueueFull as error:
-            self._metrics.count_refused("queue_full")
+            self._scheduler.add(entry, now)
+        except (QueueFull, DeadlineUnmeetable) as error:
+            full = isinstance(error, QueueFull)
+            self._metrics.count_refused("queue_full" if full else "deadline_unmeetable")
             self._fail(entry, error)
             return
         self._pump_soon()
@@ -164,63 +188,94 @@ class Engine:
 
     def _pump_soon(self) -> None:
         """Start batches once per loop tick, so that frames which arrived together run together."""
-        if not self._pump_due and self._idle:
+        if not self._pump_due:
             self._pump_due = True
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
+        """Decide, run, and say when to look again."""
         self._pump_due = False
-        while self._idle:
-            batch, expired = self._scheduler.next_batch(time.monotonic())
-            for entry in expired:
-                self._metrics.count_refused("deadline")
-                self._fail(
-                    entry, DeadlineExceeded("the deadline passed while the request was queued")
-                )
-            if not batch:
-                self._check_drained()
-                return
-            self._idle -= 1
-            self._running |= {entry.key: entry for entry in batch}
-            started = time.monotonic()
-            future = self._loop.run_in_executor(self._threads, self._run, batch)
-            future.add_done_callback(partial(self._finish, batch, started))
+        now = time.monotonic()
+        for entry in self._scheduler.expire(now):
+            self._metrics.count_refused("deadline")
+            self._fail(entry, DeadlineExceeded("the deadline passed while the request was queued"))
+        while (batch := self._scheduler.next_batch(now)) is not None:
+            self._running |= {entry.key: entry for entry in batch.entries}
+            hung = self._loop.call_later(self._config.options.hang_limit_s, self._on_hang, batch)
+            future = self._loop.run_in_executor(self._threads, self._run, batch.entries)
+            future.add_done_callback(partial(self._finish, batch, hung))
+        self._check_drained()
+        self._set_alarm(now)
 
-    def _run(self, batch: Sequence[Entry]) -> list[Tensors | EngineError]:
-        """In a run thread: the outputs of each entry. A failing batch is halved until the guilty entry is alone."""
-        try:
-            return list(self._session.run([entry.payload.tensors for entry in batch]))
-        except Exception as error:  # noqa: BLE001 - a defect here must answer its caller, too, and only its own
-            if len(batch) == 1:
-                return [as_engine_error(error)]
-        middle = len(batch) // 2
-        return self._run(batch[:middle]) + self._run(batch[middle:])
+    def _set_alarm(self, now: float) -> None:
+        """Wake for the next deadline or the end of a wait, whichever is first."""
+        at = self._scheduler.wake_at(now)
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if at is not None:
+            self._alarm = self._loop.call_later(max(0.0, at - now), self._pump_soon)
 
-    def _finish(
-        self,
-        batch: Sequence[Entry],
-        started: float,
-        done: asyncio.Future[list[Tensors | EngineError]],
-    ) -> None:
-        seconds = time.monotonic() - started
-        rows = sum(entry.rows for entry in batch)
-        self._idle += 1
-        self._scheduler.ran(rows, seconds)
-        self._count(batch, rows, started, seconds)
-        for entry, answer in zip(batch, done.result(), strict=True):
+    def _run(self, entries: list[Entry]) -> Ran:
+        """In a run thread."""
+        jobs: list[Job] = [entry.payload for entry in entries]
+        wanted = {name for job in jobs for name in job.message.outputs}
+        return runner.run(self._session, [job.tensors for job in jobs], sorted(wanted))
+
+    def _finish(self, batch: Batch, hung: asyncio.TimerHandle, done: asyncio.Future[Ran]) -> None:
+        hung.cancel()
+        if self._leaving:
+            return
+        if (
+            error := done.exception()
+        ) is not None:  # what runs apart answers itself: the device has gone
+            self._leave(f"{error}")
+            return
+        ran, now = done.result(), time.monotonic()
+        if ran.whole:
+            self._scheduler.finished(batch, now)
+        else:
+            self._scheduler.failed(batch)
+            self._metrics.splits.inc()
+        if ran.too_large is not None:
+            self._scheduler.out_of_memory(batch.bucket, ran.too_large)
+        seconds = now - batch.started
+        self._count(batch, seconds)
+        for entry, answer in zip(batch.entries, ran.answers, strict=True):
             del self._running[entry.key]
             if entry.live:
-                self._reply(entry, answer, Timing(started - entry.arrived, seconds, rows))
+                timing = Timing(batch.started - entry.arrived, seconds, batch.rows)
+                self._reply(entry, answer, timing)
         self._check_drained()
         self._pump_soon()
 
-    def _count(self, batch: Sequence[Entry], rows: int, started: float, seconds: float) -> None:
+    def _on_hang(self, batch: Batch) -> None:
+        """A run that does not end cannot be stopped from outside; its callers are told, and the process goes."""
+        limit = self._config.options.hang_limit_s
+        seconds = self._session.report["load_seconds"]
+        for entry in batch.entries:
+            self._fail(
+                entry,
+                Unavailable(
+                    f"the run took longer than {limit:g} s; the engine is replaced", seconds
+                ),
+            )
+        self._leave(f"a run of {batch.rows} rows took longer than {limit:g} s")
+
+    def _leave(self, reason: str) -> None:
+        """End now: callers who were not answered lose their connection, and ask the replacement."""
+        self._leaving = True
+        self._lifeline.say(Said(reason=reason))
+        self._drained.set()
+        self._stopping.set()
+
+    def _count(self, batch: Batch, seconds: float) -> None:
         self._metrics.compute.observe(seconds)
-        self._metrics.batch_rows.observe(rows)
-        self._metrics.rows.inc(rows)
-        for entry in batch:
-            self._metrics.queue.observe(started - entry.arrived)
-        real, padded = self._session.lengths([entry.payload.tensors for entry in batch])
+        self._metrics.batch_rows.observe(batch.rows)
+        self._metrics.rows.inc(batch.rows)
+        for entry in batch.entries:
+            self._metrics.queue.observe(batch.started - entry.arrived)
+        real, padded = self._session.lengths([entry.payload.tensors for entry in batch.entries])
         self._metrics.real.inc(real)
         self._metrics.padded.inc(padded)
 
@@ -233,7 +288,7 @@ class Engine:
             heads, body = wire.pack({name: answer[name] for name in job.message.outputs})
         except Exception as error:  # noqa: BLE001 - an output that cannot be sent must not cost its batch mates theirs
             self._metrics.count_refused("failed")
-            self._fail(entry, as_engine_error(error))
+            self._fail(entry, runner.as_engine_error(error))
             return
         job.channel.send(wire.Result(job.message.id, heads, *timing), body)
 
@@ -245,39 +300,63 @@ class Engine:
         )
 
 
-def as_engine_error(error: Exception) -> EngineError:
-    """The error itself, or a defect of ours in the words that a caller may see."""
-    return (
-        error if isinstance(error, EngineError) else EngineError(f"{type(error).__name__}: {error}")
+def load(config: Config, threads: ThreadPoolExecutor) -> tuple[Session, Calibration]:
+    """The session, measured and warm."""
+    options = config.options
+    started = time.monotonic()
+    session = Session.load(Path(config.directory), options)
+
+    def timed(bucket: Bucket, rows: int) -> float:
+        # As the engine will run it: requests of a row each, joined, in a run thread.
+        requests = [session.example(bucket, 1)] * rows
+        begun = time.perf_counter()
+        threads.submit(session.run, requests).result()
+        return time.perf_counter() - begun
+
+    calibrated = calibration.calibrate(
+        session.buckets(),
+        timed,
+        fixed=options.max_batch_rows,
+        inherited=config.inherited,
+        kept=Path(options.curves) / f"{kept_as(session)}.json" if options.curves else None,
     )
+    session.warm_up(calibrated.caps)
+    session.report["batching"] = calibrated.report()
+    session.report["load_seconds"] = round(time.monotonic() - started, 3)
+    return session, calibrated
 
 
-def report(lifeline: socket.socket, state: str, **fields: Any) -> None:
-    """Tell the supervisor: one JSON line."""
-    lifeline.sendall(msgspec.json.encode({"state": state, **fields}) + b"\n")
+def kept_as(session: Session) -> str:
+    """The name under which this version's batch times are kept."""
+    manifest, device = session.manifest, session.report["device"]
+    file = manifest.variant(session.report["variant"]).file
+    runtime = {name: device[name] for name in ("provider", "threads")}
+    return calibration.key(manifest.files[file], runtime)
 
 
 def main() -> int:
     """Load, then serve. Exit code 1 when the version cannot be loaded; the reason is on the lifeline."""
     config = msgspec.json.decode(sys.argv[1], type=Config)
-    lifeline = socket.socket(fileno=config.lifeline)
+    lifeline = Lifeline(config.lifeline)
+    instances = max(config.options.instances, config.options.gpu.instances)
+    threads = ThreadPoolExecutor(instances, thread_name_prefix="run")
     try:
         if clash := providers.clashing_wheels():
             raise EngineError(clash)
-        session = Session.load(Path(config.directory), config.options)
+        session, calibrated = load(config, threads)
     except EvergreenError as error:
-        report(lifeline, "failed", reason=str(error))
+        lifeline.say(Said("failed", str(error)))
         return 1
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a bundle, its reason must be heard
-        report(lifeline, "failed", reason=f"{type(error).__name__}: {error}")
+        lifeline.say(Said("failed", f"{type(error).__name__}: {error}"))
         return 1
 
-    async def serve() -> None:
-        await Engine(session, config).serve(lifeline)
+    async def serve() -> int:
+        return await Engine(session, config, calibrated, threads, lifeline).serve()
 
-    uvloop.run(serve())
+    code = uvloop.run(serve())
     # ONNX Runtime's threads need no farewell, and a slow one must not hold up the swap.
-    os._exit(0)
+    os._exit(code)
 
 
 if __name__ == "__main__":

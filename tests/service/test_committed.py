@@ -12,7 +12,7 @@ import tritonclient.http as triton
 
 from models import bundle
 from models.registry import Registry
-from service.api.tensors import NAMES
+from service.api.values import NAMES
 from service.settings import SEED
 
 pytestmark = pytest.mark.filterwarnings(

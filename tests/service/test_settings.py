@@ -76,3 +76,13 @@ def test_a_variable_beats_the_table_however_the_model_is_spelt(tmp_path: Path):
 def test_endless_times_are_refused(tmp_path: Path):
     with pytest.raises(SettingsError, match="EVERGREEN_REQUEST_TIMEOUT_S"):
         load(environ={"EVERGREEN_REQUEST_TIMEOUT_S": "inf"}, directory=tmp_path)
+
+
+def test_how_a_model_runs_is_set_per_model(tmp_path: Path):
+    (tmp_path / "evergreen.toml").write_text(
+        'provider = "tensorrt"\n[models.x]\nprovider = "cpu"\nspinning = true\ngpu_memory_mb = 512\n'
+    )
+    loaded = load(environ={"EVERGREEN_MODELS__X__TF32": "false"}, directory=tmp_path)
+    own = loaded.model("x")
+    assert (loaded.provider, own.provider) == ("tensorrt", "cpu")
+    assert (own.spinning, own.gpu_memory_mb, own.tf32, own.instances) == (True, 512, False, None)

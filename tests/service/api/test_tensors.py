@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from models.errors import InputError
-from service.api import tensors
+from service.api import tensors, values
 
 HEADER = (
     b'{"id":"a1","inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","parameters":{"binary_data_size":12}},'
@@ -28,10 +28,10 @@ def body(**fields: object) -> bytes:
 
 def test_the_worked_example_is_read_and_answered_byte_for_byte():
     assert len(HEADER) == 245
-    request = tensors.parse(HEADER + BLOBS, "245")
-    assert request.tensors["x"].tolist() == [[1, 2, 3]]
-    assert request.tensors["s"].tolist() == [[b"hi"]]
-    answer, length = tensors.encode(request, "m", 1, {"y": np.array([[0.25, 0.75]], np.float32)})
+    asked, found = tensors.parse(HEADER + BLOBS, "245")
+    assert found["x"].tolist() == [[1, 2, 3]]
+    assert found["s"].tolist() == [[b"hi"]]
+    answer, length = tensors.encode(asked, "m", 1, {"y": np.array([[0.25, 0.75]], np.float32)})
     assert length == 141
     assert answer[141:] == bytes.fromhex("0000803e0000403f")
     assert json.loads(answer[:141])["id"] == "a1"
@@ -39,22 +39,22 @@ def test_the_worked_example_is_read_and_answered_byte_for_byte():
 
 @pytest.mark.parametrize("data", [[1, 2, 3, 4], [[1, 2], [3, 4]]], ids=["flat", "nested"])
 def test_data_may_be_flat_or_nested(data: list):
-    request = tensors.parse(body(shape=[2, 2], data=data), None)
-    assert request.tensors["x"].tolist() == [[1, 2], [3, 4]]
-    assert request.tensors["x"].dtype == np.float32
+    _, found = tensors.parse(body(shape=[2, 2], data=data), None)
+    assert found["x"].tolist() == [[1, 2], [3, 4]]
+    assert found["x"].dtype == np.float32
 
 
-@pytest.mark.parametrize("name", [name for name in tensors.DATATYPES if name != "BYTES"])
+@pytest.mark.parametrize("name", [name for name in values.DATATYPES if name != "BYTES"])
 def test_every_datatype_goes_both_ways_as_json_and_as_bytes(name: str):
-    array = np.array([[0, 1], [1, 0]], tensors.DATATYPES[name])
+    array = np.array([[0, 1], [1, 0]], values.DATATYPES[name])
     spec = {"name": "x", "shape": [2, 2], "datatype": name}
     for payload in ({"data": array.tolist()}, {"parameters": {"binary_data_size": array.nbytes}}):
         head = json.dumps({"inputs": [spec | payload]}).encode()
         blob = b"" if "data" in payload else array.tobytes()
-        request = tensors.parse(head + blob, str(len(head)))
-        assert request.tensors["x"].dtype == array.dtype
-        np.testing.assert_array_equal(request.tensors["x"], array)
-        answer, _ = tensors.encode(request, "m", 1, {"y": array})
+        asked, found = tensors.parse(head + blob, str(len(head)))
+        assert found["x"].dtype == array.dtype
+        np.testing.assert_array_equal(found["x"], array)
+        answer, _ = tensors.encode(asked, "m", 1, {"y": array})
         assert json.loads(answer)["outputs"][0] == {
             "name": "y",
             "datatype": name,
@@ -145,10 +145,10 @@ def test_binary_tensors_survive_bit_for_bit(array: np.ndarray):
             ]
         }
     ).encode()
-    request = tensors.parse(head + array.tobytes(), str(len(head)))
-    assert request.tensors["x"].tobytes() == array.tobytes()
+    _, found = tensors.parse(head + array.tobytes(), str(len(head)))
+    assert found["x"].tobytes() == array.tobytes()
 
 
 def test_large_unsigned_integers_keep_every_digit():
-    request = tensors.parse(body(datatype="UINT64", data=[2**64 - 1, 1]), None)
-    assert request.tensors["x"].tolist() == [2**64 - 1, 1]
+    _, found = tensors.parse(body(datatype="UINT64", data=[2**64 - 1, 1]), None)
+    assert found["x"].tolist() == [2**64 - 1, 1]
