@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: serve test test-system lint models load clean
+.PHONY: serve test test-system test-gpu lint models load clean
 .DEFAULT_GOAL := serve
 
 .venv/python:
@@ -34,13 +34,25 @@ test: lint ## lint, types, architecture and the test suite
 test-system: .venv/test ## the tests that need programs of the distribution, whole data sets or minutes
 	$(BIN)/python -m pytest -m system
 
+test-gpu: EXTRAS = gpu
+test-gpu: .venv/test ## the tests that need a CUDA device, with its libraries (1.6 GB): they fail without; EXTRAS=gpu,tensorrt adds TensorRT's
+	$(PIP) install --quiet --progress-bar off -c constraints.txt -e '.[$(EXTRAS)]'
+	REQUIRE_GPU=1 $(BIN)/python -m pytest -rP tests/gpu
+
 models: .venv/test ## train the three models again, with every variant
 	$(BIN)/python -m models.train fashion-cnn
 	$(BIN)/python -m models.train activity-lstm
 	$(BIN)/python -m models.train sentiment-transformer
 
-load: .venv/test ## Locust against a running service
-	$(BIN)/locust -f loadtests/locustfile.py --headless --users 16 --spawn-rate 16 --run-time 30s --host http://127.0.0.1:8000
+load: HOST = http://127.0.0.1:8000
+load: SHAPE = steady
+load: OPTIONS =
+load: .venv/test ## Locust against a running service; HOST=, SHAPE=steady|ramp|spike|soak, OPTIONS="--run-time 60s --p99-ms 100"
+	$(BIN)/locust -f loadtests/locustfile.py --headless --only-summary --host $(HOST) --shape $(SHAPE) --report .evergreen/load $(OPTIONS)
+
+.PHONY: compare
+compare: .venv/test ## Evergreen beside six other servers, about 40 quiet minutes; parts of it: .venv/bin/python -m loadtests.compare --help
+	$(BIN)/python -m loadtests.compare
 
 clean:
 	rm -rf .venv .evergreen

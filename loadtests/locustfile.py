@@ -1,156 +1,203 @@
-"""Users of the three committed models, each sending what the model was made for.
+"""The load test: users of the committed models in a chosen shape, judged by thresholds, told in a report.
 
-    locust -f loadtests/locustfile.py --headless --users 16 --run-time 30s --host http://127.0.0.1:8000 --p99-ms 100
+    locust -f loadtests/locustfile.py --headless --shape spike --run-time 60s --p99-ms 100 --report .evergreen/load
 
-A user sends the next request when the last one is answered: as many are under way as there are users. The exit code is 0 only if
-every answer was right and no model's p99 exceeded --p99-ms.
+Without --host it is this machine's own service on port 8000. --users and --run-time mean what the shape makes of them (shapes.py).
+The exit code is 0 only if every answer was right, no more were refused than may be, and every threshold held; `add_options` below
+lists them all.
 
-The lines "queue" and "compute" of the statistics are the server's own timings. They stand beside the requests and are not part of
-the total, so a long line says whether the service waited or worked; what neither explains is HTTP, decoding and Locust itself.
+The lines "queue" and "compute" of Locust's statistics are the server's own timings. They stand beside the requests and are not part
+of the total, so a long line says whether the service waited or worked; what neither explains is HTTP, decoding and Locust itself.
 """
 
+import datetime
 import logging
-import random
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import msgspec
 import requests
-from locust import FastHttpUser, events, task
-from locust.stats import RequestStats, StatsEntry
+from locust import LoadTestShape, events
+from locust import log as locust_log
+from locust.runners import LocalRunner
 
-from loadtests.payloads import Workload, workload
+from loadtests import shapes
+from loadtests.payloads import workload
+from loadtests.recording import Outcome
+from loadtests.report import Verdict, write
+from loadtests.thresholds import Limits, violations
+from loadtests.users import (
+    SHED,
+    TIMINGS,
+    ActivityLstm,
+    ActivityLstmTensors,
+    FashionCnn,
+    FashionCnnTensors,
+    ModelUser,
+    SentimentTransformer,
+    SentimentTransformerTensors,
+)
 from models.errors import BundleError
 
 log = logging.getLogger(__name__)
 
+# Locust spawns what it finds here.
+USERS = (FashionCnn, ActivityLstm, SentimentTransformer)
+TENSOR_USERS = (FashionCnnTensors, ActivityLstmTensors, SentimentTransformerTensors)
+
+HOST = "http://127.0.0.1:8000"
 REPOSITORY = Path(__file__).parent.parent / "models" / "repository"
 SERVER_STAGES = ("queue", "compute")
-REQUEST = "POST"
 
 
-class ModelUser(FastHttpUser):  # type: ignore[misc]
-    """Sends one model's samples in random order. FastHttpUser, because Locust often shares the cores with the service."""
+class LocustShape(LoadTestShape):  # type: ignore[misc]
+    """A shape as Locust asks for it. Abstract, so that Locust leaves it to `LoadTest` to make one."""
 
     abstract = True
-    model: ClassVar[str]
-    workload: ClassVar[Workload]
 
-    @task  # type: ignore[untyped-decorator]
-    def predict(self) -> None:
-        """One request; an answer that is none counts as a failure."""
-        payload = random.choice(self.workload.payloads)
-        with self.client.post(
-            f"/v1/models/{self.model}/predict",
-            data=payload.body,
-            headers={"Content-Type": payload.content_type},
-            name=self.model,
-            catch_response=True,
-        ) as response:
-            answer = read(response)
-            wrong = answer if isinstance(answer, str) else fault(answer, self.workload.labels)
-            if wrong:
-                response.failure(wrong)
-            elif isinstance(answer, Answer):
-                count_stages(self.environment.stats, self.model, answer.timings_ms)
+    def __init__(self, shape: shapes.Shape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def tick(self) -> tuple[int, float] | None:
+        return self.shape.tick()
 
 
-class FashionCnn(ModelUser):
-    """Uploads a picture."""
+class LoadTest:
+    """One run, from Locust's events."""
 
-    model = "fashion-cnn"
-    weight = 3
+    def __init__(self, environment: Any) -> None:
+        self.environment = environment
+        self.options = environment.parsed_options
+        self.classes: list[type[ModelUser]] = list(environment.user_classes)
+        self.faults: list[str] = []
+        self.started = now()
+        self.report: Path | None = None
+        environment.host = (environment.host or HOST).rstrip("/")
+        self.shape = shapes.SHAPES[self.options.shape](
+            planned(self.options), lambda: int(environment.runner.user_count)
+        )
+        environment.shape_class = LocustShape(self.shape)
+        environment.events.test_start.add_listener(self.begin)
+        environment.events.request.add_listener(self.count)
+        environment.events.quitting.add_listener(self.judge)
+        environment.events.quit.add_listener(self.tell)
+
+    def begin(self, **_: Any) -> None:
+        """Spawn only users whose model is served. Where none is, nothing is sent, and `judge` fails the run."""
+        self.faults.clear()
+        self.environment.user_classes = list(self.ready_users())
+        self.started = now()
+        self.shape.begin()
+        if not self.environment.user_classes:
+            self.environment.runner.quit()
+
+    def ready_users(self) -> Any:
+        """The classes that were asked for and have something to send to somebody."""
+        apis = ("v1", "v2") if self.options.api == "both" else (self.options.api,)
+        served = served_models(self.environment.host)
+        for user in self.classes:
+            if user.api not in apis:
+                continue
+            if user.model not in served:
+                log.warning("%s is not served: no user of it is spawned", user.model)
+                continue
+            try:
+                user.workload = workload(self.options.repository, user.model, user.api)
+            except BundleError as error:
+                self.faults.append(f"{user.line()} cannot be asked: {error}")
+                continue
+            yield user
+
+    def count(
+        self,
+        *,
+        request_type: str,
+        name: str,
+        response_time: float,
+        exception: Any,
+        context: dict[str, Any],
+        **_: Any,
+    ) -> None:
+        """A request came to its end. The server's timings get lines of their own, past the total that Locust keeps."""
+        outcome: Outcome = "answered"
+        if request_type == SHED:
+            outcome = "shed"
+        elif exception:
+            outcome = "failed"
+        timings = context.get(TIMINGS, {})
+        self.shape.recorder.count(name, outcome, response_time, timings)
+        for stage in SERVER_STAGES:
+            if stage in timings:
+                self.environment.stats.get(name, stage).log(timings[stage], 0)
+
+    def judge(self, **_: Any) -> None:
+        """The report and the exit code; a defect of this file keeps the code that Locust has for it."""
+        recording = self.shape.recorder.end()
+        asked = limits(self.options, self.shape.sheds)
+        found = [*self.faults, *self.unanswered(recording.models), *violations(recording, asked)]
+        for line in found:
+            log.error("%s", line)
+        defect = self.environment.runner.exceptions or locust_log.unhandled_greenlet_exception
+        if found or not defect:
+            self.environment.process_exit_code = int(bool(found))
+        if self.options.report and recording.models:
+            verdict = Verdict(
+                host=self.environment.host,
+                api=self.options.api,
+                started=self.started,
+                limits=asked,
+                violations=found,
+                notes=self.notes(),
+            )
+            self.report = write(self.options.report, recording, verdict)
+
+    def unanswered(self, asked: list[str]) -> list[str]:
+        """Users who waited for their first answer when the run ended: Locust counts only what came to an end."""
+        counts = self.environment.runner.final_user_classes_count
+        return [
+            f"{user.line()}: {counts[user.__name__]} users, and no answer to any came before the end"
+            for user in self.environment.user_classes
+            if counts.get(user.__name__) and user.line() not in asked
+        ]
+
+    def notes(self) -> list[str]:
+        """What a reader of the report must know."""
+        notes = [
+            "Latencies are of answered requests, measured by Locust. Queue and compute are the server's own timings, as its "
+            "answers of /v1 tell them; rest is what they do not explain: HTTP, decoding, and Locust itself.",
+        ]
+        if self.environment.runner.cpu_warning_emitted:
+            notes.append(
+                "Locust itself used more than 90 % of a core at times: these may be its limits, not the service's."
+            )
+        return notes
+
+    def tell(self, **_: Any) -> None:
+        """The last line, after Locust's tables."""
+        if self.report:
+            log.info("the report is %s", self.report)
 
 
-class ActivityLstm(ModelUser):
-    """Sends two to six seconds of a sensor."""
-
-    model = "activity-lstm"
-    weight = 2
-
-
-class SentimentTransformer(ModelUser):
-    """Sends a review."""
-
-    model = "sentiment-transformer"
-    weight = 1
-
-
-USERS: tuple[type[ModelUser], ...] = (FashionCnn, ActivityLstm, SentimentTransformer)
-
-
-class Ranked(msgspec.Struct):
-    """The likeliest label of one item."""
-
-    label: str
-
-
-class Answer(msgspec.Struct):
-    """What is read of an answer."""
-
-    predictions: list[Ranked]
-    timings_ms: dict[str, float]
-
-
-def read(response: Any) -> Answer | str:
-    """The answer, or why there is none."""
-    if response.status_code != 200:
-        return f"{response.status_code}: {(response.text or response.error or 'no answer')!s:.200}"
-    try:
-        return msgspec.json.decode(response.content, type=Answer)
-    except msgspec.DecodeError as error:
-        return f"the answer is no prediction: {error}"
-
-
-def fault(answer: Answer, labels: frozenset[str]) -> str | None:
-    """What is wrong with an answer to one item; None when it is right."""
-    if len(answer.predictions) != 1:
-        return f"{len(answer.predictions)} predictions for one item"
-    label = answer.predictions[0].label
-    return None if label in labels else f"'{label}' is no label of the model"
-
-
-def count_stages(stats: RequestStats, model: str, timings: dict[str, float]) -> None:
-    """Enter the server's timings on lines of their own, past the total that Locust keeps of requests."""
-    for stage in SERVER_STAGES:
-        stats.get(model, stage).log(timings[stage], 0)
-
-
-def add_options(parser: Any) -> None:
-    """Options of this file, in `locust --help` and in the environment."""
-    parser.add_argument(
-        "--repository",
-        type=Path,
-        default=REPOSITORY,
-        env_var="EVERGREEN_REPOSITORY",
-        help="Where the samples are taken from: <model>/<version>/.",
+def planned(options: Any) -> shapes.Plan:
+    """The plan as the options and the shape's own figures make it."""
+    shape = shapes.SHAPES[options.shape]
+    return shapes.Plan(
+        users=options.num_users or shape.users,
+        seconds=options.run_time or shape.seconds,
+        ramp_from=options.ramp_from,
+        spike_factor=options.spike_factor,
+        max_requests=options.max_requests,
+        spawn_rate=options.spawn_rate or shapes.MOST_SPAWNED_PER_S,
+        p99_ms=options.p99_ms,
     )
-    parser.add_argument(
-        "--p99-ms",
-        type=float,
-        default=0.0,
-        help="Fail when a model's 99th percentile is above this; 0 asks for nothing.",
-    )
 
 
-def choose_users(environment: Any, **_: Any) -> None:
-    """Spawn only users whose model is served. Where none is, nothing is sent, and `judge` fails the run."""
-    options = environment.parsed_options
-    served = served_models(environment.host)
-    chosen = []
-    for user in USERS:
-        if user.model not in served:
-            log.warning("%s is not served: no user of it is spawned", user.model)
-            continue
-        try:
-            user.workload = workload(options.repository, user.model)
-        except BundleError as error:
-            environment.stats.log_error("samples", user.model, str(error))
-            continue
-        chosen.append(user)
-    environment.user_classes = chosen
-    if not chosen:
-        environment.runner.quit()
+def limits(options: Any, sheds: bool) -> Limits:
+    """What the run must hold. A shape that is to overload the service may be refused as often as it is, unless asked otherwise."""
+    shed = options.max_shed_share
+    if shed is None:
+        shed = 1.0 if sheds else 0.0
+    return Limits(options.p50_ms, options.p99_ms, options.min_rps, options.max_failure_share, shed)
 
 
 def served_models(host: str) -> set[str]:
@@ -164,30 +211,49 @@ def served_models(host: str) -> set[str]:
     return {model["name"] for model in answer.json()}
 
 
-def judge(environment: Any, **_: Any) -> None:
-    """Exit code 1 with a line for each reason. Otherwise Locust's own code stands, which knows of exceptions in this file."""
-    verdict = faults(environment.stats, environment.parsed_options.p99_ms)
-    for line in verdict:
-        log.error("%s", line)
-    if verdict:
-        environment.process_exit_code = 1
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def faults(stats: RequestStats, p99_ms: float) -> list[str]:
-    """What is wrong with a run."""
-    if stats.total.num_requests == 0:
-        return ["no request was sent"]
-    found = []
-    if stats.total.num_failures:
-        found.append(f"{stats.total.num_failures} failures in {stats.total.num_requests} requests")
-    entries: list[StatsEntry] = [e for e in stats.entries.values() if e.method == REQUEST]
-    for entry in entries:
-        p99 = entry.get_response_time_percentile(0.99)
-        if p99_ms and p99 > p99_ms:
-            found.append(f"{entry.name}: p99 is {p99:g} ms, at most {p99_ms:g} were asked for")
-    return found
+def add_options(parser: Any) -> None:
+    """Options of this file. `locust --help` ends before it reads this file and shows none of them."""
+    add = parser.add_argument_group("Evergreen").add_argument
+    add("--shape", choices=sorted(shapes.SHAPES), default="steady", help="How many users when.")
+    add("--api", choices=("v1", "v2", "both"), default="v1", help="v1: people; v2: tensors.")
+    add("--spike-factor", type=float, default=5.0, help="The burst's users, in times of --users.")
+    add("--ramp-from", type=int, default=6, help="The users of a ramp's first step.")
+    add("--max-requests", type=int, default=10_000_000, help="End the run after so many.")
+    add("--p50-ms", type=float, help="Fail when a model's median latency is above this.")
+    add("--p99-ms", type=float, help="Fail when a model's p99 is above this; ends a ramp.")
+    add("--min-rps", type=float, help="Fail when fewer requests a second are answered.")
+    add("--max-failure-share", type=float, default=0.0, help="Fail when more than this failed.")
+    add(
+        "--max-shed-share",
+        type=float,
+        help="Fail when more than this was refused with 503 and Retry-After. Default: 0, in a ramp or spike 1.",
+    )
+    add("--report", type=Path, help="Write report.html and summary.json below this folder.")
+    add(
+        "--repository",
+        type=Path,
+        default=REPOSITORY,
+        env_var="EVERGREEN_REPOSITORY",
+        help="Where the samples are taken from: <model>/<version>/.",
+    )
+
+
+def start(environment: Any, **_: Any) -> None:
+    """A mistake in the options ends here, with a sentence and before anything is sent."""
+    if not isinstance(environment.runner, LocalRunner):
+        raise SystemExit(
+            "the load test runs in one process: --processes, --master, --worker do not work"
+        )
+    try:
+        LoadTest(environment)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
 
 
 events.init_command_line_parser.add_listener(add_options)
-events.test_start.add_listener(choose_users)
-events.quitting.add_listener(judge)
+events.init.add_listener(start)

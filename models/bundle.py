@@ -28,6 +28,7 @@ SAMPLES = "samples.npz"
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Version = Annotated[int, msgspec.Meta(ge=1)]
 Role = Literal["logits", "probabilities", "embedding"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +69,7 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `independent`: a row's answer does not depend on its batch mates.
     """
 
-    name: Literal["fp32", "fp16", "int8"]
+    name: Precision
     file: str
     bytes: int
     accuracy: float
@@ -116,6 +117,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: Training
     files: dict[str, str]
     padding: Padding | None = None
+    pinned: Precision | None = None
+    """The only variant to serve, whatever the device; settings may name another."""
     format: Literal[1] = 1
 
     def variant(self, name: str) -> Variant:

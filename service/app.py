@@ -1,7 +1,7 @@
 """The HTTP application of one front end: what is wired to what. It must not know how a request is answered.
 
-create_asgi(settings, control socket) -> the hot route in front of the Litestar application, whose lifespan opens the link to control
-and closes it
+create_app(settings, control socket) -> Litestar, whose lifespan opens the link to control and closes it, and the infer route, which the
+front end's HTTP protocol answers before Litestar is asked
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from service import metrics
 from service.api import problems
 from service.api.catalogue import Catalogue
 from service.api.health import Health
-from service.api.hot import HotRoute, InferRoute
+from service.api.infer import InferRoute
 from service.api.inference import Inference
 from service.api.predictions import Predictions
 from service.link import Link
@@ -34,8 +34,8 @@ VERSION = importlib.metadata.version("evergreen-serving")
 FIRST_TABLE_SECONDS = 30.0
 
 
-def create_asgi(settings: Settings, control: str) -> HotRoute:
-    """The application. `control` is the path of control's socket; nothing is opened before the lifespan begins."""
+def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
+    """The application and its hot route. `control` is the path of control's socket; nothing is opened before the lifespan begins."""
     router = Router()
     counts = metrics.FrontEndMetrics()
     predictor = Predictor(settings, router, counts)
@@ -98,4 +98,4 @@ def create_asgi(settings: Settings, control: str) -> HotRoute:
         ),
         logging_config=None,
     )
-    return HotRoute(app, route)
+    return app, route

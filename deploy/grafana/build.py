@@ -192,12 +192,23 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
                 ),
             ),
             kind="stat",
-            width=12,
+            width=8,
             options={**LATEST, "textMode": "name", "colorMode": "none"},
         ),
         Panel(
-            "Fell back to the CPU",
-            "1 where CUDA was asked for and the CPU runs.",
+            "Nodes by provider",
+            "Where each node of the graph runs. Beside a GPU, a few on the CPU work out shapes; many mean that the GPU waits for it.",
+            (
+                (
+                    f"max by (model, version, provider) (inference_device_nodes{PICK})",
+                    "{{model}}/{{version}} on {{provider}}",
+                ),
+            ),
+            width=6,
+        ),
+        Panel(
+            "Fell back",
+            "1 where another provider runs than the one that was named.",
             (
                 (
                     f"max by (model, version) (inference_device_fallback{PICK})",
@@ -205,14 +216,14 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
                 ),
             ),
             kind="stat",
-            width=6,
+            width=5,
             options=NAMED_TILES,
         ),
         Panel(
             "Engine restarts",
             "Engine processes started again since the service started. A step has its reason in the log.",
             ((f"sum by (model) (inference_engine_restarts_total{PICK})", "{{model}}"),),
-            width=6,
+            width=5,
         ),
     ),
 }

@@ -1,155 +1,142 @@
-"""POST /v2/models/{name}/infer without the framework: a thin ASGI layer in front of the Litestar application.
+"""The one hot route, answered where its HTTP is parsed: uvicorn's protocol, which takes POST .../infer itself.
 
-    the hot route -> InferRoute.answer -> status, headers, body        everything else -> Litestar
+    plain POST .../infer -> Exchange -> InferRoute -> one write          everything else -> uvicorn -> Litestar
 
-This is the one route where a framework's share of the time shows. Litestar knows the route, too, for its documentation and for
-whoever mounts the application without this layer; both ask `InferRoute`, so they cannot differ.
+A framework's layers cost more than this request's own work: a scope, a cycle, two sends and three coroutines. So the plain case, a
+body of known length that nobody queues behind, does without them. What is out of the ordinary (chunked, too large, pipelined,
+`Expect`) goes the usual way, where the same `InferRoute` answers it.
 """
 
+import asyncio
+import http
 import re
-import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, cast
 
-from models.errors import TooLarge
-from service.api import problems, tensors
-from service.api.connection import read_timeout, unless_gone
-from service.errors import ClientGone, UnsupportedMedia
-from service.predictor import Predictor
-from service.routing import Router, Target
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer/?")
+from service.api import problems
+from service.api.infer import InferRoute, answer_headers, read_headers
 
-JSON, BINARY = b"application/json", b"application/octet-stream"
+PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]+))?/infer")
+STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in http.HTTPStatus
+}
 
-
-class Said(NamedTuple):
-    """The headers of a request that mean something here."""
-
-    encoding: str | None
-    header_length: str | None
-    timeout_ms: str | None
+Headers = list[tuple[bytes, bytes]]
 
 
-class Answer(NamedTuple):
-    """A good answer: its prediction id, its body, and how much of that is JSON where not all is."""
+class HotProtocol(HttpToolsProtocol):
+    """A connection. Requests that are not plain infer requests are uvicorn's."""
 
-    prediction_id: str
-    body: bytes
-    header_length: int | None
-
-
-class InferRoute:
-    """What the route means, whoever serves it."""
-
-    def __init__(self, router: Router, predictor: Predictor, max_body_bytes: int) -> None:
-        self.router = router
-        self.max_body_bytes = max_body_bytes
-        self._predictor = predictor
-
-    async def answer(self, target: Target, said: Said, body: bytes, receive: Any) -> Answer:
-        """Run the request in `body`. Raises what `api.problems` turns into a status."""
-        with self._predictor.counted(target, "v2"):
-            received = time.monotonic()
-            if said.encoding is not None:
-                check_encoding(said.encoding)
-            timeout = read_timeout(said.timeout_ms)
-            asked, given = tensors.parse(body, said.header_length)
-            if asked.timeout is not None:
-                timeout = asked.timeout if timeout is None else min(timeout, asked.timeout)
-            terms = self._predictor.terms(received, timeout, asked.priority)
-            outcome = await unless_gone(
-                receive, self._predictor.infer(target, given, asked.outputs, terms)
-            )
-            data, length = tensors.encode(asked, target.model, target.version, outcome.outputs)
-        return Answer(outcome.prediction_id, data, length)
-
-
-class HotRoute:
-    """The ASGI application: answers the hot route itself and hands everything else, lifespan included, to `app`."""
-
-    def __init__(self, app: Any, route: InferRoute) -> None:
-        self.app = app
+    def __init__(self, route: InferRoute, **uvicorn: Any) -> None:
+        super().__init__(**uvicorn)
         self._route = route
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            found = PATH.fullmatch(scope["path"])
-            if found is not None:
-                await self._infer(scope, receive, send, found[1], found[2])
-                return
-        await self.app(scope, receive, send)
+    def on_headers_complete(self) -> None:
+        """Decide who answers."""
+        found = PATH.fullmatch(self.url) if self.parser.get_method() == b"POST" else None
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if found is None or busy or self.expect_100_continue or self.parser.should_upgrade():
+            super().on_headers_complete()
+            return
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"")
+        if not length.isdigit() or int(length) > self._route.max_body_bytes:
+            super().on_headers_complete()
+            return
+        exchange = Exchange(self, self._route, headers, found)
+        # It is to this protocol what uvicorn's own cycle is; mypy cannot know.
+        self.cycle = cast(RequestResponseCycle, exchange)
 
-    async def _infer(
-        self, scope: Any, receive: Any, send: Any, name: str, version: str | None
+
+class Body:
+    """The parts of a body; the protocol adds to it with +=. One part, the usual case, is not copied."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._length = 0
+
+    def __iadd__(self, part: bytes) -> "Body":
+        self._parts.append(part)
+        self._length += len(part)
+        return self
+
+    def __len__(self) -> int:
+        return self._length
+
+    def whole(self) -> bytes:
+        """All of it."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+
+class Exchange:
+    """One request and its answer, in the place of uvicorn's cycle: the protocol fills `body` and calls `set` when something has changed."""
+
+    def __init__(
+        self,
+        protocol: HotProtocol,
+        route: InferRoute,
+        headers: dict[bytes, bytes],
+        path: re.Match[bytes],
     ) -> None:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.body = Body()
+        self.more_body = True
+        self.disconnected = False
+        self.response_complete = False
+        self.keep_alive = protocol.parser.should_keep_alive()
+        self.message_event = self
+        self._protocol = protocol
+        self._route = route
+        self._headers = headers
+        self._path = path
+        self._task: asyncio.Task[None] | None = None
+
+    def set(self) -> None:
+        """A part of the body came, all of it came, or the client has gone."""
+        if self.disconnected:
+            if self._task is not None:
+                self._task.cancel()
+        elif self.more_body:
+            self._protocol.flow.resume_reading()
+        elif self._task is None:
+            self._task = self._protocol.loop.create_task(self._run())
+            self._protocol.tasks.add(self._task)
+            self._task.add_done_callback(self._protocol.tasks.discard)
+
+    async def _run(self) -> None:
+        name = self._path[1].decode()
+        version = None if self._path[2] is None else self._path[2].decode()
         try:
-            target = self._route.router.find(name, version)
-            body = await read_body(headers, receive, self._route.max_body_bytes)
-            answer = await self._route.answer(target, read_headers(headers), body, receive)
-        except ClientGone:
-            return
+            target = self._route.find(name, version)
+            answer = await self._route.answer(
+                target, read_headers(self._headers), self.body.whole()
+            )
+        except asyncio.CancelledError:
+            if self.disconnected:
+                return
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log the rest
-            status, found, body = problems.render(scope["path"], error)
-            shown = [(key.encode(), value.encode()) for key, value in found.items()]
-            await respond(send, status, shown, body)
+            status, found, body = problems.render(self._path[0].decode(), error)
+            headers = [(key.encode(), value.encode()) for key, value in found.items()]
+        else:
+            status, headers, body = 200, answer_headers(answer), answer.body
+        await self._respond(status, headers, body)
+
+    async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
+        protocol = self._protocol
+        if self.disconnected:
             return
-        await respond(send, 200, answer_headers(answer), answer.body)
-
-
-def read_headers(headers: Mapping[bytes, bytes]) -> Said:
-    """What of a request's headers is asked for."""
-    encoding, timeout = headers.get(b"content-encoding"), headers.get(b"request-timeout-ms")
-    length = headers.get(b"inference-header-content-length")
-    return Said(
-        None if encoding is None else encoding.decode("latin-1"),
-        None if length is None else length.decode("latin-1"),
-        None if timeout is None else timeout.decode("latin-1"),
-    )
-
-
-def answer_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
-    """The headers of a good answer, without the length of its body."""
-    identified = (b"prediction-id", answer.prediction_id.encode())
-    if answer.header_length is None:
-        return [identified, (b"content-type", JSON)]
-    length = (b"inference-header-content-length", b"%d" % answer.header_length)
-    return [identified, (b"content-type", BINARY), length]
-
-
-async def read_body(headers: Mapping[bytes, bytes], receive: Any, most: int) -> bytes:
-    """The whole body. Raises TooLarge as soon as it is known to be, ClientGone when it does not come."""
-    length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > most:
-        raise TooLarge(f"the body has {int(length)} bytes, the limit is {most}")
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        first: bytes = message["body"]
-        if len(first) > most:
-            raise TooLarge(f"the body has {len(first)} bytes, the limit is {most}")
-        return first
-    parts = bytearray()
-    while message["type"] == "http.request":
-        parts += message.get("body", b"")
-        if len(parts) > most:
-            raise TooLarge(f"the body has more than {len(parts) - 1} bytes, the limit is {most}")
-        if not message.get("more_body"):
-            return bytes(parts)
-        message = await receive()
-    raise ClientGone("the client closed the connection before its body was complete")
-
-
-async def respond(send: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """Send a whole response."""
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def check_encoding(encoding: str) -> None:
-    """Bodies are taken as they are."""
-    if encoding != "identity":
-        raise UnsupportedMedia(
-            f"Content-Encoding '{encoding[:40]}' is not supported, send the body as it is"
-        )
+        parts = [STATUS_LINES[status]]
+        for name, value in (*protocol.server_state.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"content-length: %d\r\n" % len(body))
+        if not self.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts += (b"\r\n", body)
+        protocol.transport.write(b"".join(parts))
+        await protocol.flow.drain()
+        self.response_complete = True
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()

@@ -9,7 +9,8 @@ from litestar.params import FromPath
 
 from models.bundle import Tensor
 from service.api import values
-from service.api.hot import InferRoute, Said, answer_headers
+from service.api.connection import unless_gone
+from service.api.infer import InferRoute, Said, answer_headers
 from service.routing import Router, unavailable
 from service.settings import Settings
 
@@ -125,7 +126,8 @@ class Inference(Controller):
             request.headers.get("inference-header-content-length"),
             request.headers.get("request-timeout-ms"),
         )
-        answer = await route.answer(target, said, await request.body(), request.receive)
+        work = route.answer(target, said, await request.body())
+        answer = await unless_gone(request.receive, work)
         headers = {key.decode(): value.decode() for key, value in answer_headers(answer)}
         media = headers.pop("content-type")
         return Response(answer.body, headers=headers, media_type=media)

@@ -9,6 +9,7 @@ not even when control is killed. A process that was ready and no longer says tha
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -27,6 +28,9 @@ STEADY_SECONDS = 60.0
 """A process that stayed this long starts over with the shortest back-off."""
 SILENCE_SECONDS = 10 * BEAT_SECONDS
 """A process whose event loop has not turned for so long is replaced."""
+
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
+"""numpy's threads would only get in the way of the run threads, which are counted."""
 
 Command = Callable[[int], Sequence[str]]
 """Given the lifeline's number, the arguments after `python -m`."""
@@ -113,6 +117,7 @@ class Supervisor:
                 *self._command(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), *self._pass_fds),
+                env=os.environ | ENVIRONMENT,
                 start_new_session=True,  # Ctrl-C is for control alone: it ends the others in order
             )
         finally:
