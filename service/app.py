@@ -18,7 +18,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 
 from models.errors import EvergreenError
-from service import metrics
+from service import metrics, snapshots
 from service.api import problems
 from service.api.catalogue import Catalogue
 from service.api.health import Health
@@ -43,7 +43,7 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
     link: Link | None = None
 
     async def give_metrics(_: Any) -> Any:
-        return msgspec.to_builtins(metrics.snapshot(counts.registry))
+        return msgspec.to_builtins(snapshots.snapshot(counts.registry))
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:

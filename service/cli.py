@@ -34,16 +34,27 @@ def cli() -> None:
 @cli.command("serve")
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on [8000]; 0 takes any free one.")
+@click.option("--front-ends", type=int, help="Processes that speak HTTP on that port [1].")
 @click.option(
     "--repository", type=click.Path(path_type=Path), help="Directory of <model>/<version>/."
 )
 @click.option("--models", "names", help="Comma-separated names; all in the repository without it.")
 def serve_command(
-    host: str | None, port: int | None, repository: Path | None, names: str | None
+    host: str | None,
+    port: int | None,
+    front_ends: int | None,
+    repository: Path | None,
+    names: str | None,
 ) -> None:
     """Serve models until Ctrl-C or SIGTERM. Every setting is also EVERGREEN_... and a line of evergreen.toml."""
     served = [name.strip() for name in names.split(",")] if names else None
-    given = {"host": host, "port": port, "repository": repository, "serve": served}
+    given = {
+        "host": host,
+        "port": port,
+        "front_ends": front_ends,
+        "repository": repository,
+        "serve": served,
+    }
     chosen = settings.load(given)
     logs.configure(chosen.log_level)
     console.print(f"Loading models from {chosen.repository}")

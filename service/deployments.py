@@ -17,9 +17,10 @@ from service.engine.client import EngineClient
 from service.engine.config import Config, Gpu, Options
 from service.engine.supervisor import Supervisor
 from service.errors import EngineLost, SettingsError
-from service.metrics import ControlMetrics, Totals
+from service.metrics import ControlMetrics
 from service.routing import Target
 from service.settings import ModelSettings, Settings, plain
+from service.snapshots import Totals
 
 log = logging.getLogger(__name__)
 

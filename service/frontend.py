@@ -29,7 +29,11 @@ class Server(uvicorn.Server):
         self._lifeline = lifeline
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:  # uvicorn has logged the traceback
+            self._lifeline.say(Said(reason="its application does not start; the log says why"))
+            raise
         # What start-up left behind stays; looking through it again and again would take 7 % of the time.
         gc.collect()
         gc.freeze()

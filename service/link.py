@@ -38,9 +38,10 @@ class Told(msgspec.Struct, tag="told", array_like=True):
 
 
 class Link:
-    """One end. `handlers` answer what the other end asks; `lost` is set when it has gone."""
+    """One end. `handlers` answer what the other end, `peer`, asks; `lost` is set when it has gone."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], peer: str = "control") -> None:
+        self._peer = peer
         self.lost = asyncio.Event()
         self.opened = asyncio.Event()
         self._handlers = handlers
@@ -61,14 +62,16 @@ class Link:
     async def ask(self, what: str, body: Any = None, seconds: float = 10.0) -> Any:
         """The other end's answer. Unavailable when it has gone, takes too long, or could not answer."""
         if not self.channel.open:
-            raise Unavailable("control cannot be reached")
+            raise Unavailable(f"{self._peer} cannot be reached")
         number = next(self._ids)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
         self.channel.send(Ask(number, what, body))
         try:
             return await asyncio.wait_for(future, seconds)
         except TimeoutError as error:
-            raise Unavailable(f"'{what}' was not answered within {seconds:g} s") from error
+            raise Unavailable(
+                f"{self._peer} did not answer '{what}' within {seconds:g} s"
+            ) from error
         finally:
             self._waiting.pop(number, None)
 
@@ -104,4 +107,4 @@ class Link:
         self.lost.set()
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(Unavailable("the other end has gone"))
+                future.set_exception(Unavailable(f"{self._peer} has gone"))

@@ -1,22 +1,8 @@
-"""What is counted, and how the counts of several processes become one page. It must not know who counts, or over which socket.
+"""What is counted, by each kind of process, in a registry of its own. It must not know who counts."""
 
-Every process keeps a registry of its own. A `Snapshot` is a registry as plain data; control asks every process for one when it is
-scraped and adds them up. A process that ended stays in the sums with its last snapshot, so no counter ever falls.
-"""
+from collections.abc import Iterable, Mapping
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
-
-import msgspec
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.core import Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -41,18 +27,6 @@ LATENCY = (
 )
 COMPUTE = (0.0001, 0.00025, *LATENCY)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-
-
-class Family(msgspec.Struct, array_like=True):
-    """One metric: `samples` are (sample name, labels, value)."""
-
-    name: str
-    kind: str
-    help: str
-    samples: list[tuple[str, dict[str, str], float]]
-
-
-Snapshot = list[Family]
 
 
 class FrontEndMetrics:
@@ -197,7 +171,7 @@ class EngineMetrics:
 
 
 class ControlMetrics:
-    """What control knows: which versions run on what, and how often it had to start one again."""
+    """What control knows: which versions run on what, who answers, and how often it had to start one again."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -229,87 +203,11 @@ class ControlMetrics:
             (*labels, "provider"),
             registry=self.registry,
         )
-
-
-def snapshot(registry: CollectorRegistry) -> Snapshot:
-    """The registry's state as plain data that crosses a socket."""
-    return [
-        Family(
-            m.name, m.type, m.documentation, [(s.name, dict(s.labels), s.value) for s in m.samples]
+        self.front_ends = Gauge(
+            "inference_front_ends", "Front ends that answer.", registry=self.registry
         )
-        for m in registry.collect()
-    ]
-
-
-def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """Add up samples of the same name and labels. Counters, histogram buckets and gauges are all sums here."""
-    families: dict[str, Family] = {}
-    sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
-    for family in (family for one in snapshots for family in one):
-        families.setdefault(family.name, family)
-        into = sums.setdefault(family.name, {})
-        for name, labels, value in family.samples:
-            key = (name, tuple(labels.items()))
-            into[key] = into.get(key, 0.0) + value
-    return [
-        Family(
-            f.name,
-            f.kind,
-            f.help,
-            [(name, dict(labels), value) for (name, labels), value in sums[f.name].items()],
+        self.front_end_restarts = Counter(
+            "inference_front_end_restarts",
+            "Front-end processes started again after they ended.",
+            registry=self.registry,
         )
-        for f in families.values()
-    ]
-
-
-def counters_only(one: Snapshot) -> Snapshot:
-    """What remains true of a process after it ended: its counts, not its gauges."""
-    return [family for family in one if family.kind != "gauge"]
-
-
-def exposition(one: Snapshot) -> bytes:
-    """The Prometheus text format."""
-    registry = CollectorRegistry()
-    registry.register(_Fixed(one))
-    return generate_latest(registry)
-
-
-class _Fixed:
-    """A collector of a snapshot. It describes nothing, so that registering does not collect."""
-
-    def __init__(self, one: Snapshot) -> None:
-        self._snapshot = one
-
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Any]:
-        for family in self._snapshot:
-            metric = Metric(family.name, family.help, family.kind)
-            for name, labels, value in family.samples:
-                metric.add_sample(name, labels, value)
-            yield metric
-
-
-class Totals:
-    """The sums over processes that come and go. A source is named by whoever asks it."""
-
-    def __init__(self) -> None:
-        self._latest: dict[str, Snapshot] = {}
-        self._retired: Snapshot = []
-
-    def update(self, source: str, one: Snapshot) -> None:
-        """Keep the newest snapshot of `source`."""
-        self._latest[source] = one
-
-    def retire(self, source: str) -> None:
-        """`source` has ended: its counts stay, its gauges go."""
-        self._retired = merge([self._retired, counters_only(self._latest.pop(source, []))])
-
-    def sources(self) -> list[str]:
-        """Everything that was heard of and has not been retired."""
-        return list(self._latest)
-
-    def total(self) -> Snapshot:
-        """Everything, added up."""
-        return merge([self._retired, *self._latest.values()])

@@ -66,6 +66,8 @@ class Router:
         self.routed = asyncio.Event()
         """Set once the first table has been applied: before that, nobody can say which models there are."""
         self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[EngineClient] = set()
+        """Connections that the table no longer names, each open until what it carries has been answered."""
         self._applied = asyncio.Condition()
         self._applying = asyncio.Lock()
 
@@ -78,7 +80,7 @@ class Router:
             await asyncio.gather(*map(self._open, table.targets))
             self.table = table
             self._targets = {(target.model, target.version): target for target in table.targets}
-            self._close_others({target.socket for target in table.targets})
+            self._leave_others({target.socket for target in table.targets})
         self.routed.set()
         async with self._applied:
             self._applied.notify_all()
@@ -140,17 +142,34 @@ class Router:
         target = self._targets.get((target.model, target.version), target)
         client = self._client(target)
         try:
-            return await client.infer(tensors, outputs, deadline, priority)
+            return await self._run(client, tensors, outputs, deadline, priority)
         except EngineLost:
             replacement = await self._replacement(target, client, deadline)
         try:
-            return await replacement.infer(tensors, outputs, deadline, priority)
+            return await self._run(replacement, tensors, outputs, deadline, priority)
         except EngineLost as error:
             raise EngineError("the engine ended twice while it ran this request") from error
 
     def close(self) -> None:
         """End every connection."""
-        self._close_others(set())
+        self._leave_others(set())
+        for client in self._leaving:
+            client.close()
+        self._leaving.clear()
+
+    async def _run(
+        self,
+        client: EngineClient,
+        tensors: wire.Tensors,
+        outputs: list[str],
+        deadline: float,
+        priority: int,
+    ) -> Answer:
+        try:
+            return await client.infer(tensors, outputs, deadline, priority)
+        finally:
+            if client in self._leaving:
+                self._leave(client)
 
     def _client(self, target: Target) -> EngineClient:
         if not self.answers(target):
@@ -204,11 +223,19 @@ class Router:
             async with self._applied:
                 self._applied.notify_all()
 
-    def _close_others(self, kept: set[str | None]) -> None:
+    def _leave_others(self, kept: set[str | None]) -> None:
         for socket in [socket for socket in self._keepers if socket not in kept]:
             self._keepers.pop(socket).cancel()
             if client := self._clients.pop(socket, None):
-                client.close()
+                self._leave(client)
+
+    def _leave(self, client: EngineClient) -> None:
+        """Close `client` now, or when the last request on it has been answered; no other begins."""
+        if client.pending:
+            self._leaving.add(client)
+        else:
+            self._leaving.discard(client)
+            client.close()
 
 
 def open_bundle(directory: Path) -> Opened:

@@ -59,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The address to listen on. Other than the loopback means that others can reach the service."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     """0 takes any free port; the address is printed."""
+    front_ends: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Processes that speak HTTP on the one port and share the engines. One fills a core; engines want the others."""
     repository: Path = SEED
     """Where models are read from: <model>/<version>/manifest.json. Never written to."""
     state: Path = Path(".evergreen")

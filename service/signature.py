@@ -129,5 +129,5 @@ def finite(array: np.ndarray) -> bool:
 
     It may also overflow, so what is not finite there is asked again, one by one.
     """
-    flat = array.reshape(-1)
-    return math.isfinite(flat.dot(flat)) or bool(np.isfinite(flat).all())
+    # Of numpy's products the one that does not warn of an overflow.
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,3 +80,60 @@ def serving(
         command, r"answers on (http://\S+),", directory, environment(directory, **settings)
     ) as program:
         yield program
+
+
+def children(pid: int, module: str) -> list[int]:
+    """Processes below `pid` that run `module`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            command = (path.parent / "cmdline").read_bytes().split(b"\0")
+        except (OSError, IndexError):
+            continue
+        if parent == pid and module.encode() in command:
+            found.append(int(path.parent.name))
+    return found
+
+
+def engine_of(pid: int, model: str) -> int:
+    """The engine process that runs `model`."""
+    return next(
+        e
+        for e in children(pid, "service.engine.worker")
+        if f'"model":"{model}"'.encode() in Path(f"/proc/{e}/cmdline").read_bytes()
+    )
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """`pid` does nothing inside the block; it goes on afterwards, whatever happened, unless it was killed."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def rows(port: int, state: str) -> list[list[str]]:
+    """The kernel's TCP sockets on `port` of 127.0.0.1 that are in `state`: the columns of /proc/net/tcp."""
+    local = f"0100007F:{port:04X}"
+    found = map(str.split, Path("/proc/net/tcp").read_text().splitlines())
+    return [row for row in found if row[1] == local and row[3] == state]
+
+
+def connections(port: int) -> list[list[str]]:
+    """The serving ends of the connections to `port`: column 2 names the other end, 9 the socket."""
+    return rows(port, "01")
+
+
+def waiting(port: int) -> int:
+    """Connections to `port` that nobody has accepted yet."""
+    return sum(int(row[4].split(":")[1], 16) for row in rows(port, "0A"))
+
+
+def sockets(pid: int) -> set[str]:
+    """The numbers of the sockets that a process holds."""
+    links = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+    return {found[1] for link in links if (found := re.match(r"socket:\[(\d+)\]", str(link)))}

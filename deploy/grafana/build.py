@@ -83,13 +83,27 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
             "1 while a version answers. 0: it loads, failed, or its engine is being started again.",
             ((f"min by (model, version) (inference_model_ready{PICK})", "{{model}}/{{version}}"),),
             kind="stat",
+            width=6,
             options=NAMED_TILES,
+        ),
+        Panel(
+            "Front ends",
+            "How many answer. One that ends is started again; a step in the restarts has its reason in the log.",
+            (
+                ("sum by (instance) (inference_front_ends)", "{{instance}} answer"),
+                (
+                    "sum by (instance) (inference_front_end_restarts_total)",
+                    "{{instance}} started again",
+                ),
+            ),
+            width=6,
         ),
         Panel(
             "Requests by outcome",
             "Answers per second: ok, or the name of the error.",
             ((rate(REQUESTS, "model, status"), "{{model}} {{status}}"),),
             unit="reqps",
+            width=6,
         ),
         Panel(
             "Share of requests that failed",
@@ -101,6 +115,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
                 ),
             ),
             unit="percentunit",
+            width=6,
         ),
     ),
     "How fast": tuple(
@@ -162,7 +177,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
             "Share of computed elements that only fill a batch up. Narrower buckets lower it. 0 for models that pad nothing.",
             ((or_zero(f"1 - {REAL} / ({PADDED} > 0)", PADDED), "{{model}}"),),
             unit="percentunit",
-            width=12,
+            width=6,
         ),
         Panel(
             "Refused and cancelled",
@@ -178,7 +193,25 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
                 ),
             ),
             unit="reqps",
-            width=12,
+            width=6,
+        ),
+        Panel(
+            "Batch cap",
+            "The most rows in a batch by padded length, as measured at the first load. It sinks while memory is short and comes back slowly.",
+            (
+                (
+                    f"max by (model, bucket) (inference_batch_cap_rows{PICK})",
+                    "{{model}}: {{bucket}}",
+                ),
+            ),
+            width=6,
+        ),
+        Panel(
+            "Batches run in parts",
+            "Per second: a batch failed or did not fit into memory, and its rows were run in smaller ones. One bad caller costs this much.",
+            ((rate("inference_batch_splits_total", "model"), "{{model}}"),),
+            unit="ops",
+            width=6,
         ),
     ),
     "On what it runs": (

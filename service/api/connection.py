@@ -53,7 +53,7 @@ def read_timeout(header: str | None) -> float | None:
     if header is None:
         return None
     try:
-        milliseconds = float(header)
+        milliseconds = 0.0 if "_" in header else float(header)
     except ValueError:
         milliseconds = 0.0
     if not 0 < milliseconds < MOST_MILLISECONDS:

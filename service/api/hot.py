@@ -40,7 +40,7 @@ class HotProtocol(HttpToolsProtocol):
         if found is None or busy or self.expect_100_continue or self.parser.should_upgrade():
             super().on_headers_complete()
             return
-        headers = dict(self.headers)
+        headers = dict(reversed(self.headers))  # of two alike the first counts, as in the framework
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > self._route.max_body_bytes:
             super().on_headers_complete()
@@ -84,13 +84,20 @@ class Exchange:
         self.more_body = True
         self.disconnected = False
         self.response_complete = False
-        self.keep_alive = protocol.parser.should_keep_alive()
-        self.message_event = self
+        # HTTP/1.0 would have to be told that it may stay, which uvicorn does not do either.
+        self.keep_alive = (
+            protocol.parser.get_http_version() != "1.0" and protocol.parser.should_keep_alive()
+        )
         self._protocol = protocol
         self._route = route
         self._headers = headers
         self._path = path
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def message_event(self) -> "Exchange":
+        """What the protocol calls `set` on. No attribute: an object that holds itself is garbage that only the collector frees."""
+        return self
 
     def set(self) -> None:
         """A part of the body came, all of it came, or the client has gone."""

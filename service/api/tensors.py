@@ -161,9 +161,11 @@ def repeated(names: Sequence[str]) -> str | None:
 
 def read_timeout(microseconds: str | int | float | bool) -> float | None:
     """`parameters.timeout` in seconds; 0 asks for nothing."""
-    if isinstance(microseconds, bool) or not isinstance(microseconds, int) or microseconds < 0:
+    if isinstance(microseconds, bool) or not (
+        isinstance(microseconds, int) and 0 <= microseconds < 1 << 64
+    ):
         raise InputError(
-            f"parameter 'timeout' is {microseconds!r}, an integer of microseconds was expected"
+            f"parameter 'timeout' is {microseconds!r:.40}, an integer of microseconds was expected"
         )
     return microseconds / 1e6 or None
 
@@ -193,33 +195,33 @@ def read_slot(given: Input) -> Slot:
     if given.datatype not in values.DATATYPES:
         known = ", ".join(values.DATATYPES)
         raise InputError(f"input '{given.name}' has datatype '{given.datatype}', known are {known}")
-    check_shape(given)
+    elements = count_elements(given)
     if "shared_memory_region" in given.parameters:
         raise InputError(f"input '{given.name}': shared memory is not supported")
     size = given.parameters.get("binary_data_size")
-    if (size is None) != bool(bytes(given.data)):
+    if (size is None) != bool(memoryview(given.data)):
         raise InputError(f"input '{given.name}' needs exactly one of 'data' and 'binary_data_size'")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
         raise InputError(f"input '{given.name}' has binary_data_size {size!r}")
-    elements = values.product(given.shape)
     slot = Slot(given.name, given.datatype, tuple(given.shape), elements, size, given.data)
     values.check_size(slot)
     return slot
 
 
-def check_shape(given: Input) -> None:
-    """Axes and elements that an array can have at all; told before anything is made of that size."""
+def count_elements(given: Input) -> int:
+    """Elements of the stated shape; InputError where no array can have it, told before anything is made of that size."""
     if len(given.shape) > MAX_AXES:
         raise InputError(
             f"input '{given.name}' has {len(given.shape)} axes, the limit is {MAX_AXES}"
         )
-    if any(count < 0 for count in given.shape):
-        raise InputError(f"input '{given.name}' has shape {given.shape}: an axis is negative")
-    if (
-        any(count > MAX_ELEMENTS for count in given.shape)
-        or values.product(given.shape) > MAX_ELEMENTS
-    ):
+    elements = 1
+    for count in given.shape:
+        if count < 0:
+            raise InputError(f"input '{given.name}' has shape {given.shape}: an axis is negative")
+        elements *= count
+    if elements > MAX_ELEMENTS or max(given.shape, default=0) > MAX_ELEMENTS:
         raise InputError(f"input '{given.name}' has a shape of more than {MAX_ELEMENTS:,} elements")
+    return elements
 
 
 def encode(

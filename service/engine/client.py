@@ -17,7 +17,7 @@ from models.errors import EvergreenError
 from service import errors
 from service.engine import wire
 from service.engine.lanes import NORMAL
-from service.metrics import Family, Snapshot
+from service.snapshots import Family, Snapshot
 
 EngineChannel = wire.Channel[wire.EngineMessage]
 
@@ -85,8 +85,8 @@ class EngineClient:
 
     @property
     def pending(self) -> int:
-        """Requests without an answer yet."""
-        return len(self._waiting)
+        """Requests that somebody still waits for: what was cancelled or has failed is forgotten later, by the sweep."""
+        return sum(not waiting.future.done() for waiting in self._waiting.values())
 
     async def infer(
         self, tensors: wire.Tensors, outputs: list[str], deadline: float, priority: int = NORMAL

@@ -28,6 +28,8 @@ STEADY_SECONDS = 60.0
 """A process that stayed this long starts over with the shortest back-off."""
 SILENCE_SECONDS = 10 * BEAT_SECONDS
 """A process whose event loop has not turned for so long is replaced."""
+LONGEST_LINE = 1 << 24
+"""Bytes of a report: with a curve for each bucket it can be long."""
 
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 """numpy's threads would only get in the way of the run threads, which are counted."""
@@ -59,6 +61,7 @@ class Supervisor:
         self._lifeline: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._last_words: str | None = None
 
     @property
     def pid(self) -> int | None:
@@ -69,6 +72,24 @@ class Supervisor:
         """Begin; the first outcome (ready, failed, stopped) sets `settled`."""
         self._task = asyncio.create_task(self._run(), name=f"supervise {self.name}")
         self._on_change(self)
+
+    async def replace(self, reason: str, grace: float = 0.0) -> None:
+        """End the process for `reason`, unless it ends by itself within `grace` seconds; another is started.
+
+        Returns when it has gone: what it might have done wrong, it no longer does.
+        """
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        try:
+            await asyncio.wait_for(process.wait(), grace)
+        except TimeoutError:
+            if self._stopping:  # it is ending in good order
+                return
+            self._last_words = reason
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
     async def stop(self, grace: float) -> None:
         """SIGTERM; after `grace` seconds SIGKILL. Returns when the process has gone."""
@@ -109,6 +130,7 @@ class Supervisor:
             backoff = min(2 * backoff, BACKOFF_MOST)
 
     async def _run_once(self) -> None:
+        self._last_words = None
         ours, theirs = socket.socketpair()
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -120,20 +142,27 @@ class Supervisor:
                 env=os.environ | ENVIRONMENT,
                 start_new_session=True,  # Ctrl-C is for control alone: it ends the others in order
             )
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LONGEST_LINE)
         try:
-            while line := await self._hear(reader):
-                said = msgspec.json.decode(line, type=Said)
-                if said.state is not None:
-                    self.reason, self.report = said.reason, said.report
-                    self._become(said.state)
-                elif said.reason is not None:
-                    self.reason = said.reason
+            try:
+                while line := await self._hear(reader):
+                    said = msgspec.json.decode(line, type=Said)
+                    if said.state is not None:
+                        self.reason, self.report = said.reason, said.report
+                        self._become(said.state)
+                    elif said.reason is not None:
+                        self._last_words = said.reason
+            except ValueError as error:  # no JSON, or no end of a line
+                self._last_words = f"it said what cannot be understood: {error}"
+                self._kill()
             code = await self._process.wait()
             if self.state != "failed":
-                words = f": {self.reason}" if self.reason else ""
+                words = f": {self._last_words}" if self._last_words else ""
                 self.reason = f"process {self._process.pid} ended with {describe(code)}{words}"
         finally:
             writer.close()
@@ -147,7 +176,7 @@ class Supervisor:
         for patience in (SILENCE_SECONDS, BEAT_SECONDS):
             with contextlib.suppress(TimeoutError):
                 return await asyncio.wait_for(reader.readline(), patience)
-        self.reason = f"it said nothing for {SILENCE_SECONDS:g} s"
+        self._last_words = f"it said nothing for {SILENCE_SECONDS:g} s"
         self._kill()
         return b""
 

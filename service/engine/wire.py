@@ -18,6 +18,8 @@ import numpy as np
 
 PROTOCOL = 1
 MAX_FRAME = 1 << 30
+BUFFER = 256 * 1024
+"""Bytes of the buffer that a connection's frames arrive in."""
 _PREFIX = struct.Struct("<II")
 _LENGTH = struct.Struct("<I")
 
@@ -81,7 +83,7 @@ class StatsRequest(msgspec.Struct, tag="stats?", array_like=True):
 
 
 class Stats(msgspec.Struct, tag="stats", array_like=True):
-    """The engine's metrics: a `service.metrics.Snapshot`, as plain data."""
+    """The engine's metrics: a `service.snapshots.Snapshot`, as plain data."""
 
     id: int
     snapshot: Any
@@ -160,10 +162,11 @@ def split_strings(data: memoryview) -> list[bytes]:
     return elements
 
 
-class Channel(asyncio.Protocol, Generic[M]):
+class Channel(asyncio.BufferedProtocol, Generic[M]):
     """One end of a connection: messages out by `send`, messages in through `on_message`.
 
-    `on_lost` is called once, whatever ended the connection.
+    `on_lost` is called once, whatever ended the connection. A body is copied once, out of the buffer that all
+    frames arrive in; one that is larger than that is received where it stays.
     """
 
     def __init__(
@@ -176,7 +179,9 @@ class Channel(asyncio.Protocol, Generic[M]):
         self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(messages)
         self._encoder = msgspec.msgpack.Encoder()
         self._on_message, self._on_lost, self._on_open = on_message, on_lost, on_open
-        self._buffer = bytearray()
+        self._buffer = memoryview(bytearray(BUFFER))
+        self._filled = 0
+        self._large: memoryview | None = None
         self._out: list[bytes | memoryview] = []
         self._transport: asyncio.Transport | None = None
 
@@ -186,24 +191,50 @@ class Channel(asyncio.Protocol, Generic[M]):
         )  # uvloop's has the methods, not the class
         self._on_open(self)
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        start = 0
-        while len(self._buffer) - start >= _PREFIX.size:
-            header, body = _PREFIX.unpack_from(self._buffer, start)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go."""
+        return (self._buffer if self._large is None else self._large)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """`nbytes` have arrived there."""
+        self._filled += nbytes
+        if self._large is None:
+            self._take_frames()
+        elif self._filled == len(self._large):
+            frame, self._large, self._filled = self._large, None, 0
+            header, _ = _PREFIX.unpack_from(frame)
+            body = _PREFIX.size + header
+            self._on_message(self, self._decoder.decode(frame[_PREFIX.size : body]), frame[body:])
+
+    def _take_frames(self) -> None:
+        """Every whole frame in the buffer; what is left moves to its beginning."""
+        view, start = self._buffer, 0
+        while self._filled - start >= _PREFIX.size:
+            header, body = _PREFIX.unpack_from(view, start)
+            begin = start + _PREFIX.size
+            end = begin + header + body
             if header + body > MAX_FRAME:
                 self.close()
                 return
-            begin = start + _PREFIX.size
-            end = begin + header + body
-            if len(self._buffer) < end:
+            if end - start > BUFFER:
+                self._receive_large(view[start : self._filled], end - start)
+                return
+            if self._filled < end:
                 break
-            # One copy per frame: tensors become views on it, and the buffer is free to move on.
-            frame = memoryview(bytes(memoryview(self._buffer)[begin:end]))
+            message = self._decoder.decode(view[begin : begin + header])
+            # The one copy: tensors become views on it, aligned, and the buffer is free to move on.
+            self._on_message(self, message, memoryview(bytes(view[begin + header : end])))
             start = end
-            self._on_message(self, self._decoder.decode(frame[:header]), frame[header:])
-        if start:
-            del self._buffer[:start]
+        rest = self._filled - start
+        if start and rest:
+            view[:rest] = bytes(view[start : self._filled])
+        self._filled = rest
+
+    def _receive_large(self, begun: memoryview, size: int) -> None:
+        """From now on the bytes go where the frame stays. numpy's memory, because nobody has to clear it first."""
+        self._large = np.empty(size, np.uint8).data
+        self._large[: len(begun)] = begun
+        self._filled = len(begun)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None

@@ -6,8 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -15,45 +13,12 @@ import live
 import numpy as np
 import pytest
 import toys
+from live import children, engine_of, stopped
 
 from service import examples
 
 GOOD = {"text": "good"}
 PICTURE = examples.png(np.ones((1, 4, 4)))
-
-
-def children(pid: int, module: str) -> list[int]:
-    """Processes below `pid` that run `module`."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-            command = (path.parent / "cmdline").read_bytes().split(b"\0")
-        except (OSError, IndexError):
-            continue
-        if parent == pid and module.encode() in command:
-            found.append(int(path.parent.name))
-    return found
-
-
-def engine_of(pid: int, model: str) -> int:
-    """The engine process that runs `model`."""
-    return next(
-        e
-        for e in children(pid, "service.engine.worker")
-        if f'"model":"{model}"'.encode() in Path(f"/proc/{e}/cmdline").read_bytes()
-    )
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """`pid` does nothing inside the block; it goes on afterwards, whatever happened, unless it was killed."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 def ask(url: str, **extra: object) -> httpx.Response:
@@ -64,7 +29,9 @@ def metric(url: str, name: str, **labels: str) -> float:
     """The sum of all samples of `name` whose labels include `labels`."""
     total = 0.0
     for line in httpx.get(f"{url}/metrics", timeout=30).text.splitlines():
-        if line.startswith(name + "{") and all(f'{k}="{v}"' in line for k, v in labels.items()):
+        if line.startswith((name + "{", name + " ")) and all(
+            f'{k}="{v}"' in line for k, v in labels.items()
+        ):
             total += float(line.rpartition(" ")[2])
     return total
 
@@ -115,8 +82,11 @@ def metric_in_flight(url: str) -> float:
     return metric(url, "inference_in_flight_requests", model="toy-text")
 
 
-def test_sigterm_answers_what_was_accepted_and_exits_0(repository: Path, tmp_path: Path):
-    with live.serving(repository, tmp_path) as service:
+@pytest.mark.parametrize("front_ends", ["1", "3"])
+def test_sigterm_answers_what_was_accepted_and_exits_0(
+    repository: Path, tmp_path: Path, front_ends: str
+):
+    with live.serving(repository, tmp_path, front_ends=front_ends) as service:
         engine = engine_of(service.process.pid, "toy-text")
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             with stopped(engine):
@@ -155,6 +125,8 @@ def test_a_killed_front_end_is_replaced_and_no_count_is_lost_that_was_seen(
 
         live.until(answered, "an answer of the new front end")
         assert metric(service.said, "inference_requests_total", model="toy-text", status="ok") == 4
+        assert metric(service.said, "inference_front_end_restarts_total") == 1
+        assert metric(service.said, "inference_front_ends") == 1
 
 
 def test_nothing_outlives_a_killed_control(repository: Path, tmp_path: Path):
@@ -213,6 +185,7 @@ def test_a_damaged_model_is_reported_and_the_others_serve(tmp_path: Path):
         ([], {"port": "many"}, "EVERGREEN_PORT: Expected `int`"),
         ([], {"prot": "1"}, "EVERGREEN_PROT: Object contains unknown field `prot`"),
         (["--host", "256.0.0.1"], {}, "cannot listen on 256.0.0.1"),
+        (["--front-ends", "0"], {}, "Expected `int` >= 1 - at `$.front_ends`"),
         ([], {"models__toy_txt__threads": "1"}, "settings for 'toy_txt', the models are toy-image"),
         (["--repository", "nowhere"], {}, "there are no models in nowhere"),
     ],

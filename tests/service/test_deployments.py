@@ -10,8 +10,8 @@ from service.deployments import Deployment, Deployments
 from service.engine import cores
 from service.engine.config import Options
 from service.errors import SettingsError
-from service.metrics import exposition, snapshot
 from service.settings import ModelSettings, Settings
+from service.snapshots import exposition, snapshot
 
 
 @pytest.fixture(autouse=True)

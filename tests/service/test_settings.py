@@ -40,6 +40,8 @@ def test_booleans_are_read_from_words(tmp_path: Path):
     [
         ({"EVERGREEN_PORT": "eighty"}, "EVERGREEN_PORT: Expected `int`, got `str` - at `\\$.port`"),
         ({"EVERGREEN_PORT": "70000"}, "EVERGREEN_PORT.*<= 65535"),
+        ({"EVERGREEN_FRONT_ENDS": "0"}, "EVERGREEN_FRONT_ENDS.*>= 1"),
+        ({"EVERGREEN_FRONT_ENDS": "65"}, "EVERGREEN_FRONT_ENDS.*<= 64"),
         ({"EVERGREEN_PROT": "1"}, "EVERGREEN_PROT.*unknown field `prot`"),
         ({"EVERGREEN_PROVIDER": "gpu"}, "EVERGREEN_PROVIDER.*'gpu'"),
         ({"EVERGREEN_MODELS__X__THREADS": "0"}, "EVERGREEN_MODELS__X__THREADS.*>= 1"),

@@ -351,8 +351,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.waiting[one.key[1]] = one
         except QueueFull:
             assert sum(e.rows for e in self.waiting.values()) + rows > 30
-        except DeadlineUnmeetable as error:
-            assert error.retry_after > 0
+        except DeadlineUnmeetable:
+            own = self.scheduler.latency.seconds(bucket, rows, self.now)
+            assert self.scheduler.drain_seconds(self.now) + own > patience
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:

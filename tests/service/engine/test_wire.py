@@ -59,6 +59,16 @@ class Pipe:
         self.closed = True
 
 
+def feed(channel: wire.Channel, data: bytes, piece: int = 1 << 20) -> None:
+    """As a socket does: at most `piece` bytes at a time, into the buffer that the channel offers."""
+    while data:
+        room = channel.get_buffer(-1)
+        count = min(piece, len(room), len(data))
+        room[:count] = data[:count]
+        channel.buffer_updated(count)
+        data = data[count:]
+
+
 async def written(*messages: tuple) -> bytes:
     channel = wire.Channel(wire.EngineMessage, lambda *_: None, lambda _: None)
     pipe = Pipe()
@@ -80,16 +90,84 @@ async def test_frames_arrive_whole_however_they_are_cut(piece: int):
         wire.EngineMessage, lambda _, m, body: seen.append((m.id, bytes(body))), lambda _: None
     )
     channel.connection_made(Pipe())  # type: ignore[arg-type]
-    for start in range(0, len(data), piece):
-        channel.data_received(data[start : start + piece])
+    feed(channel, data, piece)
     assert seen == [(1, b""), (2, b""), (3, b"body")]
+
+
+@pytest.mark.parametrize("piece", [1000, 65_536, 1 << 20])
+async def test_bodies_larger_than_the_buffer_arrive_between_small_ones(piece: int):
+    large = np.random.default_rng(0).integers(0, 255, 3 * wire.BUFFER, np.uint8).tobytes()
+    data = await written(
+        (wire.Cancel(1), [b"a"]), (wire.Cancel(2), [large]), (wire.Cancel(3), [b"b"])
+    )
+    seen = []
+    channel = wire.Channel(
+        wire.EngineMessage, lambda _, m, body: seen.append((m.id, bytes(body))), lambda _: None
+    )
+    channel.connection_made(Pipe())  # type: ignore[arg-type]
+    feed(channel, data, piece)
+    assert seen == [(1, b"a"), (2, large), (3, b"b")]
+
+
+async def test_frames_arrive_whole_wherever_they_are_cut_in_two():
+    data = await written(
+        (wire.Cancel(1), [b"12345"]), (wire.Stats(2, {"a": 1}), ()), (wire.Cancel(3), [b"", b"6"])
+    )
+    for cut in range(len(data) + 1):
+        seen: list[tuple[int, bytes]] = []
+        channel = wire.Channel(
+            wire.EngineMessage,
+            lambda _, m, body, s=seen: s.append((m.id, bytes(body))),
+            lambda _: None,
+        )
+        channel.connection_made(Pipe())  # type: ignore[arg-type]
+        feed(channel, data[:cut])
+        feed(channel, data[cut:])
+        assert seen == [(1, b"12345"), (2, b""), (3, b"6")], cut
+
+
+async def test_a_body_stays_as_it_was_when_later_frames_come():
+    data = await written((wire.Cancel(1), [b"first"]), (wire.Cancel(2), [b"other"]))
+    bodies: list[memoryview] = []
+    channel = wire.Channel(
+        wire.EngineMessage, lambda _, m, body: bodies.append(body), lambda _: None
+    )
+    channel.connection_made(Pipe())  # type: ignore[arg-type]
+    for piece in (data[:30], data[30:], data):
+        feed(channel, piece)
+    assert list(map(bytes, bodies)) == [b"first", b"other", b"first", b"other"]
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "ends"),
+    [(wire.MAX_FRAME, 1, True), (1, wire.MAX_FRAME, True), (1, wire.MAX_FRAME - 1, False)],
+)
+async def test_a_frame_may_be_as_large_as_the_limit_and_no_larger(
+    header: int, body: int, ends: bool
+):
+    pipe = Pipe()
+    channel = wire.Channel(wire.EngineMessage, lambda *_: None, lambda _: None)
+    channel.connection_made(pipe)  # type: ignore[arg-type]
+    feed(channel, header.to_bytes(4, "little") + body.to_bytes(4, "little"))
+    assert pipe.closed == ends
+
+
+async def test_closing_sends_what_was_queued_first():
+    pipe = Pipe()
+    channel = wire.Channel(wire.EngineMessage, lambda *_: None, lambda _: None)
+    channel.connection_made(pipe)  # type: ignore[arg-type]
+    channel.send(wire.Cancel(1))
+    channel.close()
+    assert len(pipe.data) > 8
+    assert pipe.closed
+    assert not channel.open
 
 
 async def test_a_frame_that_claims_to_be_huge_ends_the_connection():
     pipe = Pipe()
     channel = wire.Channel(wire.EngineMessage, lambda *_: None, lambda _: None)
     channel.connection_made(pipe)  # type: ignore[arg-type]
-    channel.data_received(b"\xff" * 8)
+    feed(channel, b"\xff" * 8)
     assert pipe.closed
 
 

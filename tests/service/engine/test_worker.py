@@ -6,15 +6,19 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import toys
 
+from service.engine import supervisor, wire
 from service.engine.client import EngineClient
 from service.engine.config import Config, Options
+from service.engine.lanes import HIGH, LOW, NORMAL
 from service.engine.supervisor import Supervisor
-from service.errors import DeadlineExceeded, EngineError, EngineLost, QueueFull
+from service.errors import DeadlineExceeded, EngineError, EngineLost, QueueFull, Unavailable
 
 SOON = 20.0
 
@@ -22,7 +26,7 @@ SOON = 20.0
 class Running:
     """An engine under its supervisor, and a client."""
 
-    def __init__(self, repository: Path, runtime: Path, model: str, **options: int) -> None:
+    def __init__(self, repository: Path, runtime: Path, model: str, **options: Any) -> None:
         self.starts = 0
         self.changes: list[str] = []
 
@@ -200,3 +204,182 @@ async def test_an_engine_ends_when_its_supervisor_has_gone(engine: Running):
     engine.supervisor._stopping = True
     engine.supervisor._task.cancel()  # type: ignore[union-attr] # closes the lifeline, kills nothing by itself
     await asyncio.wait_for(client.lost.wait(), SOON)
+
+
+async def until(engine: Running, starts: int) -> None:
+    """Wait until the engine has been started so many times and is ready."""
+    async with asyncio.timeout(SOON):
+        while engine.changes[-1] != "ready" or engine.starts < starts:
+            await asyncio.sleep(0.01)
+
+
+async def stats(client: EngineClient) -> dict[tuple[str, str], float]:
+    """The engine's metrics by name and last label."""
+    return {
+        (name, [*labels.values()][-1]): value
+        for family in await client.stats()
+        for name, labels, value in family.samples
+    }
+
+
+async def test_a_high_priority_overtakes_and_a_low_one_lets_others_pass(
+    repository: Path, tmp_path: Path
+):
+    running = Running(repository, tmp_path, "toy-text", max_batch_rows=1)
+    running.supervisor.start()
+    client = await running.client()
+    ended: list[int] = []
+
+    async def ask(place: int, priority: int) -> None:
+        await client.infer(tokens(2), OUT, soon(), priority)
+        ended.append(place)
+
+    client.hold(6)
+    wanted = (LOW, NORMAL, NORMAL, HIGH, LOW, HIGH)
+    await asyncio.gather(*(ask(place, priority) for place, priority in enumerate(wanted)))
+    assert ended == [3, 5, 1, 2, 0, 4]
+    client.close()
+    await running.supervisor.stop(SOON)
+
+
+async def test_what_a_front_end_that_goes_had_asked_for_is_never_run(engine: Running):
+    leaving, staying = await engine.client(), await engine.client()
+    leaving.hold(4)
+    waiting = [asyncio.ensure_future(leaving.infer(tokens(2), OUT, soon())) for _ in range(2)]
+    await leaving.stats()  # they are queued: frames are read in order
+    leaving.close()
+    for result in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(result, EngineLost)
+    async with asyncio.timeout(SOON):
+        while (await stats(staying))["inference_queue_rows", "1"]:
+            await asyncio.sleep(0.01)
+    assert (await stats(staying))["inference_cancelled_requests_total", "queued"] == 2
+    staying.hold(1)
+    assert (await staying.infer(tokens(3), OUT, soon())).batch_rows == 1
+    assert (await stats(staying))["inference_rows_total", "1"] == 1
+    staying.close()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\xff" * 8,
+        b"\x01\0\0\0\0\0\0\0\xc1",
+        b"\x02\0\0\0\0\0\0\0[]",
+        msgspec.msgpack.encode(wire.Hello(1, {})),
+    ],
+)
+async def test_who_speaks_nonsense_loses_the_connection_and_nobody_else_anything(
+    engine: Running, frame: bytes
+):
+    client = await engine.client()
+    reader, writer = await asyncio.open_unix_connection(engine.socket)
+    if frame[0] not in b"\xff\x01\x02":  # a good frame of a kind that no engine is sent
+        frame = len(frame).to_bytes(4, "little") + bytes(4) + frame
+    writer.write(frame)
+    async with asyncio.timeout(SOON):
+        await reader.read()  # hello, and then the end
+    writer.close()
+    assert (await client.infer(tokens(2), OUT, soon())).batch_rows == 1
+    assert engine.supervisor.restarts == 0
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("troubled")
+    toys.troubled(root)
+    return root
+
+
+def pixel(value: float) -> dict[str, np.ndarray]:
+    image = np.ones((1, 1, 4, 4), np.float32)
+    image[0, 0, 0, 0] = value
+    return {"image": image}
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+async def test_a_run_that_hangs_is_told_to_its_callers_and_the_reason_to_the_supervisor(
+    troubled: Path, tmp_path: Path, instances: int
+):
+    engine = Running(
+        troubled, tmp_path, "toy-troubled", max_batch_rows=2, hang_limit_s=0.5, instances=instances
+    )
+    engine.supervisor.start()
+    client = await engine.client()
+    client.hold(2)
+    together = [asyncio.create_task(client.infer(pixel(x), OUT, soon())) for x in (1e6, 0)]
+    behind: list[asyncio.Task] = []
+    while not behind or not behind[-1].done():  # with a second instance some are answered
+        behind.append(asyncio.create_task(client.infer(pixel(0), OUT, soon())))
+        await asyncio.sleep(0.05)
+    for task in together:
+        with pytest.raises(Unavailable, match=r"longer than 0\.5 s") as caught:
+            await task
+        assert type(caught.value) is Unavailable, "it must not be run again"
+        assert caught.value.retry_after > 0
+    if instances == 1:
+        for result in await asyncio.gather(*behind, return_exceptions=True):
+            assert isinstance(result, EngineLost)
+    else:
+        assert (await behind[0]).batch_rows >= 1
+    await until(engine, 2)
+    again = await engine.client()
+    assert (await again.infer(pixel(0), OUT, soon())).batch_rows == 1
+    assert engine.supervisor.restarts == 1
+    again.close()
+    await engine.supervisor.stop(SOON)
+
+
+async def test_an_engine_that_has_stopped_is_replaced_and_one_that_computes_is_not(
+    troubled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(supervisor, "SILENCE_SECONDS", 1.0)
+    reasons: list[str | None] = []
+    engine = Running(troubled, tmp_path, "toy-troubled", max_batch_rows=1, instances=1)
+    engine.supervisor._on_change = lambda s: (  # type: ignore[assignment]
+        engine.changes.append(s.state),
+        reasons.append(s.reason),
+    )
+    engine.supervisor.start()
+    client = await engine.client()
+    first = engine.supervisor.pid
+    await client.infer(pixel(2), OUT, soon())  # a run of seconds, during which the loop turns
+    assert engine.supervisor.pid == first
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    async with asyncio.timeout(SOON):
+        await client.lost.wait()
+    await until(engine, 2)
+    assert engine.supervisor.pid != first
+    assert any("SIGKILL: it said nothing for 1 s" in reason for reason in reasons if reason)
+    await engine.supervisor.stop(SOON)
+
+
+async def test_caps_are_measured_once_kept_for_the_restart_and_the_settings_go_before_both(
+    repository: Path, tmp_path: Path
+):
+    def batching(engine: Running) -> dict[str, Any]:
+        return engine.supervisor.report["batching"]
+
+    curves = str(tmp_path / "curves")
+    measured = Running(repository, tmp_path, "toy-text", curves=curves)
+    measured.supervisor.start()
+    client = await measured.client()
+    assert batching(measured)["source"] == "measured"
+    assert set(batching(measured)["caps"]) == {"4", "8", "16"}
+    first = dict(batching(measured))
+    assert measured.supervisor.pid
+    os.kill(measured.supervisor.pid, signal.SIGKILL)
+    await until(measured, 2)
+    assert batching(measured) == first | {"source": "kept"}
+    client = await measured.client()
+    shown = {name: value for name, value in (await stats(client)).items() if "cap" in name[0]}
+    assert shown == {("inference_batch_cap_rows", k): v for k, v in first["caps"].items()}
+    client.close()
+    await measured.supervisor.stop(SOON)
+    told = Running(repository, tmp_path, "toy-text", curves=curves, max_batch_rows=3)
+    told.supervisor.start()
+    (await told.client()).close()
+    assert batching(told) == {"source": "settings", "caps": {"4": 3, "8": 3, "16": 3}, "curve": []}
+    await told.supervisor.stop(SOON)

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import metrics
+from service import snapshots
 
 
-def process(requests: int, waiting: int, seconds: list[float]) -> metrics.Snapshot:
+def process(requests: int, waiting: int, seconds: list[float]) -> snapshots.Snapshot:
     """The snapshot of a process that counted this, as it comes over a socket."""
     registry = CollectorRegistry()
     Counter("requests", "r", ("model",), registry=registry).labels("m").inc(requests)
@@ -17,11 +17,11 @@ def process(requests: int, waiting: int, seconds: list[float]) -> metrics.Snapsh
     histogram = Histogram("seconds", "s", buckets=(1, 2), registry=registry)
     for one in seconds:
         histogram.observe(one)
-    return msgspec.convert(msgspec.to_builtins(metrics.snapshot(registry)), metrics.Snapshot)
+    return msgspec.convert(msgspec.to_builtins(snapshots.snapshot(registry)), snapshots.Snapshot)
 
 
-def samples(one: metrics.Snapshot) -> dict[str, float]:
-    page = metrics.exposition(one).decode()
+def samples(one: snapshots.Snapshot) -> dict[str, float]:
+    page = snapshots.exposition(one).decode()
     return {
         s.name + str(s.labels.get("le", "")): s.value
         for f in text_string_to_metric_families(page)
@@ -30,14 +30,14 @@ def samples(one: metrics.Snapshot) -> dict[str, float]:
 
 
 def test_counters_gauges_and_buckets_add_up():
-    merged = samples(metrics.merge([process(2, 1, [0.5, 1.5]), process(3, 4, [1.5, 9])]))
+    merged = samples(snapshots.merge([process(2, 1, [0.5, 1.5]), process(3, 4, [1.5, 9])]))
     assert (merged["requests_total"], merged["waiting"]) == (5, 5)
     assert [merged[f"seconds_bucket{le}"] for le in ("1.0", "2.0", "+Inf")] == [1, 3, 4]
     assert merged["seconds_sum"] == 12.5
 
 
 def test_a_process_that_ended_keeps_its_counts_and_loses_its_gauges():
-    totals = metrics.Totals()
+    totals = snapshots.Totals()
     totals.update("a", process(2, 7, [1.0]))
     totals.update("b", process(3, 1, []))
     totals.retire("a")
@@ -49,7 +49,7 @@ def test_a_process_that_ended_keeps_its_counts_and_loses_its_gauges():
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.booleans()), max_size=20))
 def test_no_counter_ever_falls(events: list[tuple[str, int, bool]]):
-    totals, counts, last = metrics.Totals(), dict.fromkeys("abc", 0), 0.0
+    totals, counts, last = snapshots.Totals(), dict.fromkeys("abc", 0), 0.0
     for source, more, ends in events:
         counts[source] += more
         totals.update(source, process(counts[source], 0, []))

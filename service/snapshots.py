@@ -1,0 +1,108 @@
+"""How the counts of several processes become one page. It must not know what is counted, or over which socket.
+
+Every process keeps a registry of its own. A `Snapshot` is a registry as plain data; control asks every process for one when it is
+scraped and adds them up. A process that ended stays in the sums with its last snapshot, so no counter ever falls.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+
+
+class Family(msgspec.Struct, array_like=True):
+    """One metric: `samples` are (sample name, labels, value)."""
+
+    name: str
+    kind: str
+    help: str
+    samples: list[tuple[str, dict[str, str], float]]
+
+
+Snapshot = list[Family]
+
+
+def snapshot(registry: CollectorRegistry) -> Snapshot:
+    """The registry's state as plain data that crosses a socket."""
+    return [
+        Family(
+            m.name, m.type, m.documentation, [(s.name, dict(s.labels), s.value) for s in m.samples]
+        )
+        for m in registry.collect()
+    ]
+
+
+def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """Add up samples of the same name and labels. Counters, histogram buckets and gauges are all sums here."""
+    families: dict[str, Family] = {}
+    sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for family in (family for one in snapshots for family in one):
+        families.setdefault(family.name, family)
+        into = sums.setdefault(family.name, {})
+        for name, labels, value in family.samples:
+            key = (name, tuple(labels.items()))
+            into[key] = into.get(key, 0.0) + value
+    return [
+        Family(
+            f.name,
+            f.kind,
+            f.help,
+            [(name, dict(labels), value) for (name, labels), value in sums[f.name].items()],
+        )
+        for f in families.values()
+    ]
+
+
+def counters_only(one: Snapshot) -> Snapshot:
+    """What remains true of a process after it ended: its counts, not its gauges."""
+    return [family for family in one if family.kind != "gauge"]
+
+
+def exposition(one: Snapshot) -> bytes:
+    """The Prometheus text format."""
+    registry = CollectorRegistry()
+    registry.register(_Fixed(one))
+    return generate_latest(registry)
+
+
+class _Fixed:
+    """A collector of a snapshot. It describes nothing, so that registering does not collect."""
+
+    def __init__(self, one: Snapshot) -> None:
+        self._snapshot = one
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        for family in self._snapshot:
+            metric = Metric(family.name, family.help, family.kind)
+            for name, labels, value in family.samples:
+                metric.add_sample(name, labels, value)
+            yield metric
+
+
+class Totals:
+    """The sums over processes that come and go. A source is named by whoever asks it."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, Snapshot] = {}
+        self._retired: Snapshot = []
+
+    def update(self, source: str, one: Snapshot) -> None:
+        """Keep the newest snapshot of `source`."""
+        self._latest[source] = one
+
+    def retire(self, source: str) -> None:
+        """`source` has ended: its counts stay, its gauges go."""
+        self._retired = merge([self._retired, counters_only(self._latest.pop(source, []))])
+
+    def sources(self) -> list[str]:
+        """Everything that was heard of and has not been retired."""
+        return list(self._latest)
+
+    def total(self) -> Snapshot:
+        """Everything, added up."""
+        return merge([self._retired, *self._latest.values()])

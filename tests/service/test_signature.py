@@ -1,0 +1,133 @@
+"""What a model declares, held against what requests bring."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from models import bundle, tasks
+from models.errors import InputError
+from service import signature
+from service.signature import Signature
+
+Tensors = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def series(repository: Path) -> Signature:
+    """series float32 [batch, time 3..8, 2], lengths int32 [batch]"""
+    directory = repository / "toy-series" / "1"
+    manifest = bundle.read(directory)
+    return Signature(manifest, tasks.processor(manifest.task, directory))
+
+
+@pytest.fixture(scope="module")
+def image(repository: Path) -> Signature:
+    """image float32 [batch, 1, 4, 4] -> logits, probabilities"""
+    directory = repository / "toy-image" / "1"
+    manifest = bundle.read(directory)
+    return Signature(manifest, tasks.processor(manifest.task, directory))
+
+
+def rows(count: int = 2, time: int = 5) -> Tensors:
+    lengths = np.full(count, time, np.int32)
+    return {"series": np.ones((count, time, 2), np.float32), "lengths": lengths}
+
+
+def test_good_tensors_pass_in_the_models_order_and_are_not_copied(series: Signature):
+    given = rows()
+    checked = series.check({"lengths": given["lengths"], "series": given["series"]})
+    assert list(checked) == ["series", "lengths"]
+    assert all(checked[name] is given[name] for name in given)
+
+
+@pytest.mark.parametrize("time", [3, 8])
+def test_the_limits_of_the_padded_axis_are_within_it(series: Signature, time: int):
+    series.check(rows(time=time))
+
+
+BAD = {
+    "nothing": ({}, "expected 2 inputs but got 0: 'series' is missing"),
+    "one missing": ({"series": rows()["series"]}, "expected 2 .* 1: 'lengths' is missing"),
+    "one unknown": (rows() | {"x": np.ones(1)}, "unexpected input 'x', .* series, lengths"),
+    "another name": (
+        {"series": rows()["series"], "x": rows()["lengths"]},
+        "unexpected input 'x', the model takes series, lengths",
+    ),
+    "float64": (rows() | {"series": np.ones((2, 5, 2))}, "type float64, the model takes float32"),
+    "the other byte order": (
+        rows() | {"lengths": rows()["lengths"].astype(">i4")},
+        "'lengths' has type int32, the model takes int32",
+    ),
+    "an axis too few": (
+        rows() | {"series": np.ones((2, 5), np.float32)},
+        r"shape \[2, 5\], the model takes \[-1, -1, 2\]",
+    ),
+    "an axis too many": (
+        rows() | {"lengths": np.ones((2, 1), np.int32)},
+        r"shape \[2, 1\], the model takes \[-1\]",
+    ),
+    "a scalar": (rows() | {"lengths": np.int32(1) * np.ones((), np.int32)}, r"shape \[\]"),
+    "a fixed axis": (
+        rows() | {"series": np.ones((2, 5, 3), np.float32)},
+        r"shape \[2, 5, 3\], the model takes \[-1, -1, 2\]",
+    ),
+    "no rows": (rows(0), r"shape \[0, 5, 2\]"),
+    "no time": (rows(time=0), r"shape \[2, 0, 2\]"),
+    "rows that disagree": (
+        rows() | {"lengths": rows(3)["lengths"]},
+        "axis 'batch' has 2 elements in 'series' but 3 in 'lengths'",
+    ),
+    "too short": (rows(time=2), "axis 'time' has 2 elements, the model takes 3 to 8"),
+    "too long": (rows(time=9), "axis 'time' has 9 elements, the model takes 3 to 8"),
+    "a length beyond the end": (
+        rows() | {"lengths": np.array([5, 6], np.int32)},
+        "'lengths' holds 5 to 6, 'series' has 5",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_is_named_with_both_figures(series: Signature, case: str):
+    tensors, says = BAD[case]
+    with pytest.raises(InputError, match=says):
+        series.check(tensors)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 7, 15])
+def test_one_number_that_is_not_finite_is_found_anywhere(
+    image: Signature, value: float, place: int
+):
+    pixels = np.ones((1, 1, 4, 4), np.float32)
+    pixels.ravel()[place] = value
+    with pytest.raises(InputError, match="'image' holds NaN or an infinity"):
+        image.check({"image": pixels})
+
+
+@given(
+    st.sampled_from(["float16", "float32", "float64"]).flatmap(
+        lambda dtype: hnp.arrays(dtype, hnp.array_shapes(max_dims=3, max_side=5))
+    )
+)
+def test_finite_says_what_numpy_says_without_a_warning(array: np.ndarray):
+    # Also for numbers whose squares overflow: warnings are errors here.
+    for view in (array, array.T, array[::-1]):
+        assert signature.finite(view) == bool(np.isfinite(view).all())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_large_numbers_are_finite_though_their_squares_are_not(dtype: str):
+    assert signature.finite(np.full(16, np.finfo(dtype).max, dtype))
+    assert signature.finite(np.full(16, np.finfo(dtype).min, dtype))
+
+
+def test_outputs_are_those_asked_for_in_that_order_or_else_all(image: Signature):
+    assert image.check_outputs([]) == ["logits", "probabilities"]
+    assert image.check_outputs(["probabilities"]) == ["probabilities"]
+    assert image.check_outputs(["probabilities", "logits"]) == ["probabilities", "logits"]
+    with pytest.raises(InputError, match="unexpected output 'y', the model gives logits, prob"):
+        image.check_outputs(["logits", "y"])
