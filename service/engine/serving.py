@@ -10,7 +10,6 @@ import contextlib
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -24,7 +23,14 @@ from service.engine.lifeline import Lifeline, Said
 from service.engine.runner import Ran, Tensors
 from service.engine.scheduler import Batch, Limits, Scheduler
 from service.engine.session import Session
-from service.errors import DeadlineExceeded, DeadlineUnmeetable, EngineError, QueueFull, Unavailable
+from service.errors import (
+    DeadlineExceeded,
+    DeadlineUnmeetable,
+    DeviceLost,
+    EngineError,
+    QueueFull,
+    Unavailable,
+)
 from service.metrics import EngineMetrics
 from service.snapshots import snapshot
 
@@ -197,8 +203,7 @@ class Engine:
         while (batch := self._scheduler.next_batch(now)) is not None:
             self._running |= {entry.key: entry for entry in batch.entries}
             hung = self._loop.call_later(self._config.options.hang_limit_s, self._on_hang, batch)
-            future = self._loop.run_in_executor(self._threads, self._run, batch.entries)
-            future.add_done_callback(partial(self._finish, batch, hung))
+            self._threads.submit(self._run, batch, hung)
         self._check_drained()
         self._set_alarm(now)
 
@@ -211,22 +216,25 @@ class Engine:
         if at is not None:
             self._alarm = self._loop.call_later(max(0.0, at - now), self._pump_soon)
 
-    def _run(self, entries: list[Entry]) -> Ran:
+    def _run(self, batch: Batch, hung: asyncio.TimerHandle) -> None:
         """In a run thread."""
-        jobs: list[Job] = [entry.payload for entry in entries]
+        jobs: list[Job] = [entry.payload for entry in batch.entries]
         wanted = {name for job in jobs for name in job.message.outputs}
-        return runner.run(self._session, [job.tensors for job in jobs], sorted(wanted))
+        outcome: Ran | DeviceLost
+        try:
+            outcome = runner.run(self._session, [job.tensors for job in jobs], sorted(wanted))
+        except DeviceLost as error:
+            outcome = error
+        self._loop.call_soon_threadsafe(self._finish, batch, hung, outcome)
 
-    def _finish(self, batch: Batch, hung: asyncio.TimerHandle, done: asyncio.Future[Ran]) -> None:
+    def _finish(self, batch: Batch, hung: asyncio.TimerHandle, ran: Ran | DeviceLost) -> None:
         hung.cancel()
         if self._leaving:
             return
-        if (
-            error := done.exception()
-        ) is not None:  # what runs apart answers itself: the device has gone
-            self._leave(f"{error}")
+        if isinstance(ran, DeviceLost):
+            self._leave(str(ran))
             return
-        ran, now = done.result(), time.monotonic()
+        now = time.monotonic()
         if ran.whole:
             self._scheduler.finished(batch, now)
         else:
@@ -234,15 +242,19 @@ class Engine:
             self._metrics.splits.inc()
         if ran.too_large is not None:
             self._scheduler.out_of_memory(batch.bucket, ran.too_large)
-        seconds = now - batch.started
+        # The next batch first: its thread should not wait until these answers are written.
+        self._pump()
+        self._answer(batch, ran, now - batch.started)
+        self._check_drained()
+
+    def _answer(self, batch: Batch, ran: Ran, seconds: float) -> None:
+        """Each caller of a batch that has run."""
         self._count(batch, seconds)
         for entry, answer in zip(batch.entries, ran.answers, strict=True):
             del self._running[entry.key]
             if entry.live:
                 timing = Timing(batch.started - entry.arrived, seconds, batch.rows)
                 self._reply(entry, answer, timing)
-        self._check_drained()
-        self._pump_soon()
 
     def _on_hang(self, batch: Batch) -> None:
         """A run that does not end cannot be stopped from outside; its callers are told, and the process goes."""
