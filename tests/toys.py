@@ -185,8 +185,86 @@ def text(root: Path, name: str = "toy-text", version: int = 1) -> Path:
     return directory
 
 
+STEPS = 8000
+"""Steps of `troubled` for a first pixel of 1, which take about a second."""
+
+
+def troubled(root: Path, name: str = "toy-troubled", version: int = 1) -> Path:
+    """Brightness as `image` tells it, and whatever trouble a picture's first pixel asks for.
+
+    0 none; above it that share of STEPS for the batch; between -2 and 0 a row of NaN; from -2 down no row at all.
+    """
+    directory = root / name / str(version)
+    directory.mkdir(parents=True)
+    work = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "turn"], ["next"]),
+            helper.make_node("Identity", ["go"], ["on"]),
+        ],
+        "work",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [256, 256]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [256, 256]),
+        ],
+    )
+    nodes = [
+        helper.make_node("Reshape", ["image", "flat"], ["pixels"]),
+        helper.make_node("Gather", ["pixels", "first"], ["asked"], axis=1),
+        helper.make_node("ReduceMax", ["asked"], ["longest"], keepdims=0),
+        helper.make_node("Relu", ["longest"], ["share"]),
+        helper.make_node("Mul", ["share", "steps"], ["count"]),
+        helper.make_node("Cast", ["count"], ["trips"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["trips", "", "start"], ["worked"], body=work),
+        helper.make_node("ReduceSum", ["worked"], ["nothing"], keepdims=0),
+        helper.make_node("Sqrt", ["asked"], ["root"]),
+        helper.make_node("Sub", ["root", "root"], ["nothing_or_nan"]),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=1),
+        helper.make_node("MatMul", ["mean", "weight"], ["product"]),
+        helper.make_node("Sum", ["product", "bias", "nothing", "nothing_or_nan"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["shares"], axis=-1),
+        helper.make_node("Reshape", ["asked", "everything"], ["each"]),
+        helper.make_node("Greater", ["each", "least"], ["kept"]),
+        helper.make_node("Compress", ["shares", "kept"], ["probabilities"], axis=0),
+    ]
+    constants = [
+        constant("flat", [-1, 16], "int64"),
+        constant("everything", [-1], "int64"),
+        constant("first", [0], "int64"),
+        constant("axes", [1], "int64"),
+        constant("steps", STEPS),
+        constant("least", -2),
+        constant("start", np.zeros((256, 256))),
+        constant("turn", np.eye(256)),
+        constant("weight", [[10, -10]]),
+        constant("bias", [0, 10]),
+    ]
+    given = [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 4, 4])]
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", 2])]
+    save(directory / "model.fp32.onnx", nodes, given, outputs, constants)
+    rows = np.linspace(0, 1, 16, dtype=np.float32)[:, None, None, None] * np.ones(
+        (1, 1, 4, 4), np.float32
+    )
+    rows[:, 0, 0, 0] = 0
+    mean = rows.mean(axis=(1, 2, 3))
+    publish(
+        directory,
+        tasks.ImageTask("image", 4, 4),
+        {"image": rows},
+        {"probabilities": softmax(np.stack([10 * mean, 10 - 10 * mean], axis=1))},
+        labels=("light", "dark"),
+        inputs=(bundle.Tensor("image", "float32", ("batch", 1, 4, 4)),),
+        outputs=(bundle.Tensor("probabilities", "float32", ("batch", 2), "probabilities"),),
+    )
+    return directory
+
+
 def repository(root: Path) -> Path:
-    """All three."""
+    """Those without trouble."""
     for make in (image, series, text):
         make(root)
     return root

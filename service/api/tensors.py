@@ -172,7 +172,7 @@ def read_timeout(microseconds: str | int | float | bool) -> float | None:
 
 def read_priority(level: str | int | float | bool) -> int:
     """`parameters.priority`: 1 is served first; 0 asks for nothing."""
-    if isinstance(level, bool) or level not in PRIORITIES:
+    if type(level) is not int or level not in PRIORITIES:
         raise InputError(
             f"parameter 'priority' is {level!r}, known are {', '.join(map(str, PRIORITIES))}"
         )

@@ -179,7 +179,7 @@ class Engine:
         self._channels.discard(channel)
         if not self._channels:
             self._closed.set()
-        for key in self._scheduler.waiting():
+        for key in (*self._scheduler.waiting(), *self._running):
             if key[0] == id(channel):
                 self._cancel(key)
 
@@ -220,20 +220,22 @@ class Engine:
         """In a run thread."""
         jobs: list[Job] = [entry.payload for entry in batch.entries]
         wanted = {name for job in jobs for name in job.message.outputs}
-        outcome: Ran | DeviceLost
+        outcome: Ran | Exception
         try:
             outcome = runner.run(self._session, [job.tensors for job in jobs], sorted(wanted))
-        except DeviceLost as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must reach the loop, or its callers wait for ever
             outcome = error
         self._loop.call_soon_threadsafe(self._finish, batch, hung, outcome)
 
-    def _finish(self, batch: Batch, hung: asyncio.TimerHandle, ran: Ran | DeviceLost) -> None:
+    def _finish(self, batch: Batch, hung: asyncio.TimerHandle, ran: Ran | Exception) -> None:
         hung.cancel()
         if self._leaving:
             return
         if isinstance(ran, DeviceLost):
             self._leave(str(ran))
             return
+        if isinstance(ran, Exception):
+            ran = Ran([runner.as_engine_error(ran)] * len(batch.entries), whole=False)
         now = time.monotonic()
         if ran.whole:
             self._scheduler.finished(batch, now)

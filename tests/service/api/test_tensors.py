@@ -152,3 +152,47 @@ def test_binary_tensors_survive_bit_for_bit(array: np.ndarray):
 def test_large_unsigned_integers_keep_every_digit():
     _, found = tensors.parse(body(datatype="UINT64", data=[2**64 - 1, 1]), None)
     assert found["x"].tolist() == [2**64 - 1, 1]
+
+
+NUMBERS = st.one_of(st.integers(), st.integers(-(10**30), 10**30), st.floats(allow_nan=False))
+
+
+@given(st.lists(NUMBERS.filter(lambda number: abs(number) < 1e308)), st.booleans())
+def test_any_numbers_are_read_as_what_they_say(numbers: list[float], nested: bool):
+    data = [[number] for number in numbers] if nested else numbers
+    for datatype in ("FP16", "FP32", "FP64"):
+        given = body(shape=[len(numbers)], datatype=datatype, data=data)
+        dtype = values.DATATYPES[datatype]
+        with contextlib.suppress(InputError) if nested else contextlib.nullcontext():
+            _, found = tensors.parse(given, None)
+            with np.errstate(over="ignore"):
+                expected = np.array(numbers, "float64").astype(dtype)
+            np.testing.assert_array_equal(found["x"], expected)
+
+
+JSON_VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3)),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=6,
+)
+
+
+@given(JSON_VALUES, st.sampled_from(sorted(values.DATATYPES)))
+def test_any_data_is_an_array_of_its_type_or_refused(data: object, datatype: str):
+    given = body(shape=[2], datatype=datatype, data=data)
+    with contextlib.suppress(InputError):
+        _, found = tensors.parse(given, None)
+        assert (found["x"].shape, found["x"].dtype) == ((2,), np.dtype(values.DATATYPES[datatype]))
+
+
+def test_a_header_that_is_remembered_is_not_confused_with_its_tensors():
+    spec = {"name": "x", "shape": [1, 2], "datatype": "FP32"}
+    head = json.dumps({"inputs": [spec | {"parameters": {"binary_data_size": 8}}]}).encode()
+    kept = []
+    for first in range(3):
+        blob = np.array([first, -first], np.float32).tobytes()
+        kept.append(tensors.parse(head + blob, str(len(head)))[1]["x"])
+    assert [array.tolist() for array in kept] == [[[0, 0]], [[1, -1]], [[2, -2]]]
+    for _ in range(2):  # nor is a mistake in it forgotten
+        with pytest.raises(InputError, match="unexpected additional input data: 1 bytes"):
+            tensors.parse(head + bytes(9), str(len(head)))
