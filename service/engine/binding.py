@@ -37,6 +37,10 @@ class Runner(Protocol):
         """The outputs `names` of the batch that `requests` (`rows` rows) make; ONNX Runtime's exceptions."""
         ...
 
+    def length(self, requests: Sequence[Tensors]) -> int:
+        """What rows of these requests, all of one bucket, are padded to."""
+        ...
+
     def sizes(self, most: int) -> list[int]:
         """The numbers of rows that must have run before no batch of up to `most` is the first of its kind."""
         ...
@@ -57,8 +61,13 @@ class Shared:
         self, requests: Sequence[Tensors], rows: int, names: Sequence[str]
     ) -> Sequence[np.ndarray]:
         """See `Runner`."""
-        outputs: Sequence[np.ndarray] = self._session.run(names, self._layout.join(requests))
+        batch = self._layout.join(requests, self.length(requests))
+        outputs: Sequence[np.ndarray] = self._session.run(names, batch)
         return outputs
+
+    def length(self, requests: Sequence[Tensors]) -> int:
+        """The longest of them: here a new shape costs nothing, and elements that nobody sent cost as much as any."""
+        return self._layout.longest(requests)
 
     def sizes(self, most: int) -> list[int]:
         """Alone and full: what lies between runs the same code."""
@@ -156,9 +165,13 @@ class Bench:
         if bound is not None:
             return bound.run(requests, rows, names)
         outputs: Sequence[np.ndarray] = self._session.run(
-            names, self._layout.join(requests), self._plain
+            names, self._layout.join(requests, self.length(requests)), self._plain
         )
         return outputs
+
+    def length(self, requests: Sequence[Tensors]) -> int:
+        """Their bucket's: few shapes, all of them seen while loading."""
+        return self._layout.padded(requests)
 
     def _prepare(self, place: tuple[Bucket, int]) -> Bound:
         """Buffers for `place`, with a captured graph where a replay on other rows gives their answer."""
@@ -204,6 +217,10 @@ class Pool:
             return bench.run(requests, rows, names)
         finally:
             self._free.put(bench)
+
+    def length(self, requests: Sequence[Tensors]) -> int:
+        """See `Runner`."""
+        return self._benches[0].length(requests)
 
     def sizes(self, most: int) -> list[int]:
         """Every power of two up to `most`, as often as there are benches: one run after the other takes them in turn."""

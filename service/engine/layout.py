@@ -60,17 +60,24 @@ class Layout:
         one = self._measured
         return 0 if one is None or one.axis is None else int(tensors[one.name].shape[one.axis])
 
-    def lengths(self, requests: Sequence[Tensors]) -> tuple[int, int]:
-        """(elements that callers sent, elements after padding) along the padded axis; (0, 0) without one."""
+    def longest(self, requests: Sequence[Tensors]) -> int:
+        """The length of the longest request; 0 where nothing is padded."""
+        return max(map(self.length, requests))
+
+    def padded(self, requests: Sequence[Tensors]) -> int:
+        """The length of the requests' bucket; 0 where nothing is padded."""
+        return self._padded(self.length(requests[0]))
+
+    def lengths(self, requests: Sequence[Tensors], length: int) -> tuple[int, int]:
+        """(elements that callers sent, elements after padding to `length`) along the padded axis; (0, 0) without one."""
         if self._measured is None:
             return 0, 0
         counts = [count_rows(request) for request in requests]
         real = sum(self.length(one) * n for one, n in zip(requests, counts, strict=True))
-        return real, self._padded(self.length(requests[0])) * sum(counts)
+        return real, length * sum(counts)
 
-    def join(self, requests: Sequence[Tensors]) -> Tensors:
-        """The requests' rows as one batch, padded to their bucket. What needs no change is not copied."""
-        length = self._padded(self.length(requests[0]))
+    def join(self, requests: Sequence[Tensors], length: int) -> Tensors:
+        """The requests' rows as one batch, padded to `length`. What needs no change is not copied."""
         batch: Tensors = {}
         for name, axis, value in self._columns:
             arrays = [request[name] for request in requests]

@@ -54,7 +54,7 @@ class Session:
 
     def lengths(self, requests: Sequence[Tensors]) -> tuple[int, int]:
         """(elements that callers sent, elements after padding) along the padded axis; (0, 0) without one."""
-        return self._layout.lengths(requests)
+        return self._layout.lengths(requests, self._runner.length(requests))
 
     def example(self, bucket: Bucket, rows: int) -> Tensors:
         """Held-out rows as a request of `rows` rows that fill the bucket."""

@@ -41,11 +41,6 @@ def test_triton_clients_answers_are_onnx_runtimes(url: str, model: str):
     samples, _ = bundle.read_samples(directory)
     report = httpx.get(f"{url}/v1/models/{model}").json()["versions"][0]["report"]
     session = directly(directory, report["variant"])
-    lengths = [
-        size
-        for size in (manifest.padding.buckets if manifest.padding else ())
-        if size >= longest(manifest, samples)
-    ]
     with triton.InferenceServerClient(url.removeprefix("http://")) as client:
         for row in range(4):
             one = {name: array[row : row + 1] for name, array in samples.items()}
@@ -54,27 +49,6 @@ def test_triton_clients_answers_are_onnx_runtimes(url: str, model: str):
                 inputs.append(triton.InferInput(name, list(array.shape), NAMES[array.dtype.name]))
                 inputs[-1].set_data_from_numpy(array)
             answer = client.infer(model, inputs)
-            expected = session.run(None, filled(manifest, one, lengths[0] if lengths else 0))
+            expected = session.run(None, one)
             for tensor, array in zip(manifest.outputs, expected, strict=True):
                 np.testing.assert_array_equal(answer.as_numpy(tensor.name), array)
-
-
-def longest(manifest: bundle.Manifest, samples: dict[str, np.ndarray]) -> int:
-    """The samples' length along the padded axis."""
-    assert manifest.padding
-    tensor = next(t for t in manifest.inputs if t.name in manifest.padding.values)
-    return samples[tensor.name].shape[tensor.shape.index(manifest.padding.axis)]
-
-
-def filled(
-    manifest: bundle.Manifest, row: dict[str, np.ndarray], length: int
-) -> dict[str, np.ndarray]:
-    """The row padded to `length`, as the engine pads it."""
-    if manifest.padding is None:
-        return row
-    padded = dict(row)
-    for name, value in manifest.padding.values.items():
-        array = row[name]
-        missing = [(0, 0), (0, length - array.shape[1]), *[(0, 0)] * (array.ndim - 2)]
-        padded[name] = np.pad(array, missing, constant_values=array.dtype.type(value))
-    return padded

@@ -37,14 +37,20 @@ def tokens(*ids: int, rows: int = 1) -> layout.Tensors:
 def test_lengths_are_filled_up_to_the_bucket(text: Layout):
     found = [text.bucket(tokens(*range(1, n + 1))) for n in (1, 4, 5, 16, 17)]
     assert [bucket.length for bucket in found] == [4, 4, 8, 16, 17]
-    batch = text.join([tokens(2, 2), tokens(3)])
+    batch = text.join([tokens(2, 2), tokens(3)], 4)
     assert batch["input_ids"].tolist() == [[2, 2, 0, 0], [3, 0, 0, 0]]
-    assert text.lengths([tokens(2, 2), tokens(3)]) == (3, 8)
+    assert text.lengths([tokens(2, 2), tokens(3)], 4) == (3, 8)
+
+
+def test_requests_of_one_bucket_may_be_padded_to_the_longest_of_them(text: Layout):
+    requests = [tokens(2, 2, 3, 3, 2, 2), tokens(3, 3, 3, 3, 3)]
+    assert (text.longest(requests), text.padded(requests)) == (6, 8)
+    assert text.join(requests, 6)["input_ids"].shape == (2, 6)
 
 
 def test_shapes_are_the_bucket_where_nothing_is_padded(image: Layout):
     assert image.bucket({"image": np.zeros((3, 1, 4, 4))}) == Bucket(1, ((1, 4, 4),))
-    assert image.lengths([{"image": np.zeros((3, 1, 4, 4))}]) == (0, 0)
+    assert image.lengths([{"image": np.zeros((3, 1, 4, 4))}], 0) == (0, 0)
 
 
 def test_the_order_of_a_requests_tensors_does_not_change_its_bucket(repository: Path):
@@ -56,9 +62,9 @@ def test_the_order_of_a_requests_tensors_does_not_change_its_bucket(repository: 
 
 def test_a_lone_request_is_not_copied(image: Layout, text: Layout):
     picture = {"image": np.zeros((2, 1, 4, 4), np.float32)}
-    assert image.join([picture])["image"] is picture["image"]
+    assert image.join([picture], 0)["image"] is picture["image"]
     full = tokens(1, 2, 3, 1)
-    assert text.join([full])["input_ids"] is full["input_ids"]
+    assert text.join([full], 4)["input_ids"] is full["input_ids"]
 
 
 @pytest.mark.parametrize("how", ["at an odd address", "in another order"])
@@ -71,7 +77,7 @@ def test_what_kernels_cannot_read_in_place_is(image: Layout, how: str):
         given = np.ndarray(rows.shape, rows.dtype, buffer=bytearray(rows.nbytes + 1), offset=1)
         given[...] = rows
         assert not given.flags.aligned
-    joined = image.join([{"image": given}])["image"]
+    joined = image.join([{"image": given}], 0)["image"]
     assert joined.flags.aligned
     assert joined.flags.c_contiguous
     np.testing.assert_array_equal(joined, given)
@@ -95,7 +101,7 @@ def test_buffers_hold_what_join_makes(repository: Path, lengths: list[tuple[int,
     text = layout_of(repository, "toy-text")
     requests = [tokens(*range(1, 9), rows=1)]  # so that all are of one bucket
     requests += [tokens(*range(1, length + 1), rows=rows) for length, rows in lengths]
-    joined = text.join(requests)
+    joined = text.join(requests, 8)
     buffers = {name: np.full_like(array, 7) for name, array in joined.items()}
     text.fill(buffers, requests)
     for name, array in joined.items():
