@@ -53,10 +53,10 @@ def available() -> str | None:
     return "wrk is not installed; on Debian and Ubuntu: apt-get install wrk"
 
 
-def send(url: str, bodies: Path, concurrency: int, seconds: int) -> Load:
-    """Keep `concurrency` requests under way for `seconds`, with one line of `bodies` each."""
+def send(url: str, bodies: Path, concurrency: int, seconds: int, *, script: Path = SCRIPT) -> Load:
+    """Keep `concurrency` requests under way for `seconds`; `script` says how it reads `bodies`, SCRIPT a line for each."""
     command = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds}s", f"--timeout={REPLY_TIMEOUT_S}s"]
-    command += ["-s", str(SCRIPT), url, "--", str(bodies)]
+    command += ["-s", str(script), url, "--", str(bodies)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=seconds + PATIENCE_S, check=False

@@ -8,7 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loadtests.compare.results import Limit, Measurement, Results, middle, select
+from loadtests.compare.results import Limit, Measurement, Results, Verdict, middle, select
 from loadtests.compare.verdicts import MODELS, US
 
 MIDDLE = 32
@@ -20,7 +20,7 @@ Key = tuple[str, bool]
 
 def markdown(results: Results) -> str:
     """The whole page."""
-    parts = ["# Evergreen beside other servers", about(results), judgement(results)]
+    parts = ["# Evergreen beside other servers", about(results), judgement(results.verdicts)]
     for model in ordered({one.model for one in results.measurements}):
         parts.append(f"## {model}")
         parts.append(f"Sent: {results.rows.get(model, 'unknown rows')}, one a request.")
@@ -49,12 +49,12 @@ def about(results: Results) -> str:
     return "\n\n".join(lines)
 
 
-def judgement(results: Results) -> str:
+def judgement(verdicts: list[Verdict]) -> str:
     """The verdicts as a table."""
-    if not results.verdicts:
+    if not verdicts:
         return ""
     lines = ["| what | target | measured | per round | against |", "|---|---|---|---|---|"]
-    for one in results.verdicts:
+    for one in verdicts:
         sign = "≤" if one.at_most else "≥"
         value = "not measured" if one.value is None else f"**{one.value:.2f}{one.unit}**"
         mark = {True: "", False: " (missed)", None: ""}[one.met]

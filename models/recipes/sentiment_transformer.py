@@ -19,7 +19,7 @@ from models.recipes import Batch, Examples, Hyper, Splits
 
 WIDTH, HEADS, LAYERS, INNER = 384, 12, 6, 1536
 VOCABULARY, POSITIONS = 30522, 512
-BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256)
+BUCKETS = (*range(8, 129, 8), *range(144, 257, 16))
 POOL = 50
 """Training batches of near-equal length are taken out of this many batches' worth of shuffled sentences."""
 

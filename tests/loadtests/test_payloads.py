@@ -62,10 +62,10 @@ def test_tensors_are_read_by_the_service_as_the_rows_they_were_made_of(tmp_path:
     sent = workload(tmp_path, "toy-image", "v2").payloads
     assert len(sent) == len(kept)
     for payload, row in zip(sent, kept, strict=True):
-        read = tensors.parse(payload.body, payload.headers[HEADER_LENGTH])
-        np.testing.assert_array_equal(read.tensors["image"], row[None])
-        assert read.outputs == ["probabilities"]
-        assert read.binary["probabilities"]
+        asked, read = tensors.parse(payload.body, payload.headers[HEADER_LENGTH])
+        np.testing.assert_array_equal(read["image"], row[None])
+        assert asked.outputs == ("probabilities",)
+        assert asked.binary["probabilities"]
 
 
 def test_series_as_tensors_is_cut_to_its_length(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_text_as_tensors_leaves_out_padding_and_empty_rows() -> None:
 def test_tensors_are_what_the_manifest_declares(make: Callable, tmp_path: Path) -> None:
     manifest = bundle.read(make(tmp_path))
     for payload in workload(tmp_path, manifest.name, "v2").payloads:
-        sent = tensors.parse(payload.body, payload.headers[HEADER_LENGTH]).tensors
+        _, sent = tensors.parse(payload.body, payload.headers[HEADER_LENGTH])
         assert sent.keys() == {tensor.name for tensor in manifest.inputs}
         for tensor in manifest.inputs:
             array = sent[tensor.name]

@@ -1,0 +1,1 @@
+"""What padding buckets are worth where lengths are mixed, measured in process: `python -m loadtests.lengths`."""
