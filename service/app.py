@@ -18,7 +18,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 
 from models.errors import EvergreenError
-from service import metrics, snapshots
+from service import snapshots
 from service.api import problems
 from service.api.catalogue import Catalogue
 from service.api.health import Health
@@ -29,6 +29,7 @@ from service.link import Link
 from service.predictor import Predictor
 from service.routing import Router
 from service.settings import Settings
+from service.tallies import FrontEndMetrics
 
 VERSION = importlib.metadata.version("evergreen-serving")
 FIRST_TABLE_SECONDS = 30.0
@@ -37,7 +38,7 @@ FIRST_TABLE_SECONDS = 30.0
 def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
     """The application and its hot route. `control` is the path of control's socket; nothing is opened before the lifespan begins."""
     router = Router()
-    counts = metrics.FrontEndMetrics()
+    counts = FrontEndMetrics()
     predictor = Predictor(settings, router, counts)
     route = InferRoute(router, predictor, settings.max_body_bytes)
     link: Link | None = None

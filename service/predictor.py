@@ -20,9 +20,9 @@ from models.errors import EvergreenError, InputError, TooLarge
 from service.engine.client import Answer
 from service.engine.lanes import NORMAL
 from service.errors import ClientGone
-from service.metrics import FrontEndMetrics, RequestMetrics
 from service.routing import Router, Target
 from service.settings import Settings
+from service.tallies import FrontEndMetrics, RequestTally
 
 LARGE_ITEM = 256 * 1024
 """Bytes of decoded items from which decoding moves off the event loop: 256 x 256 pixels take a millisecond."""
@@ -114,8 +114,8 @@ class Predictor:
         names = signature.check_outputs(outputs)
         decoded = time.monotonic()
         answer = await self._router.infer(target, ordered, names, terms.deadline, terms.priority)
-        metrics = self._metrics.of(target.model, target.version, "v2")
-        metrics.time(decoded - terms.received, time.monotonic() - terms.received)
+        tally = self._metrics.of(target.model, target.version, "v2")
+        tally.time(decoded - terms.received, time.monotonic() - terms.received)
         return TensorOutcome(new_id(), answer.outputs)
 
     def counted(self, target: Target, api: str) -> "Counted":
@@ -173,13 +173,13 @@ class Predictor:
 class Counted:
     """A request from when its model is known until it is answered."""
 
-    __slots__ = ("_metrics",)
+    __slots__ = ("_tally",)
 
-    def __init__(self, metrics: RequestMetrics) -> None:
-        self._metrics = metrics
+    def __init__(self, tally: RequestTally) -> None:
+        self._tally = tally
 
     def __enter__(self) -> None:
-        self._metrics.begin()
+        self._tally.begin()
 
     def __exit__(
         self,
@@ -187,7 +187,7 @@ class Counted:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._metrics.end("ok" if error is None else outcome(error))
+        self._tally.end("ok" if error is None else outcome(error))
 
 
 def outcome(error: BaseException) -> str:

@@ -33,25 +33,20 @@ class Signature:
         self.outputs = [tensor.name for tensor in manifest.outputs]
         self._inputs = {tensor.name: declared(tensor) for tensor in manifest.inputs}
         self._padding = manifest.padding
+        free = sum(len(one.free) for one in self._inputs.values())
+        self._axes_can_differ = free > 1 or manifest.padding is not None
         self._processor = processor
 
     def check(self, tensors: Tensors) -> dict[str, np.ndarray]:
         """`tensors` [rows, ...] in the order that the model takes them. Raises InputError naming the tensor and both figures."""
         if len(tensors) != len(self._inputs) or tensors.keys() != self._inputs.keys():
             self._complain_of_names(tensors)
-        axes: dict[str, tuple[int, str]] = {}
         ordered: dict[str, np.ndarray] = {}
         for name, one in self._inputs.items():
             array = ordered[name] = tensors[name]
             check_tensor(one, array)
-            for index, axis in one.free:
-                count = array.shape[index]
-                first, owner = axes.setdefault(axis, (count, name))
-                if count != first:
-                    raise InputError(
-                        f"axis '{axis}' has {first} elements in '{owner}' but {count} in '{name}'"
-                    )
-        self._check_padding(axes)
+        if self._axes_can_differ:
+            self._check_axes(ordered)
         self._processor.check(ordered)
         return ordered
 
@@ -74,10 +69,18 @@ class Signature:
             f"expected {len(self._inputs)} inputs but got {len(tensors)}: '{missing}' is missing"
         )
 
-    def _check_padding(self, axes: Mapping[str, tuple[int, str]]) -> None:
-        """The padded axis within its limits."""
-        padding = self._padding
-        if padding is None:
+    def _check_axes(self, tensors: Tensors) -> None:
+        """An axis of one name has one length, and the padded one keeps to its limits."""
+        axes: dict[str, tuple[int, str]] = {}
+        for name, one in self._inputs.items():
+            for index, axis in one.free:
+                count = tensors[name].shape[index]
+                first, owner = axes.setdefault(axis, (count, name))
+                if count != first:
+                    raise InputError(
+                        f"axis '{axis}' has {first} elements in '{owner}' but {count} in '{name}'"
+                    )
+        if (padding := self._padding) is None:
             return
         count = axes[padding.axis][0]
         if not padding.minimum <= count <= padding.maximum:

@@ -33,21 +33,34 @@ class HotProtocol(HttpToolsProtocol):
         super().__init__(**uvicorn)
         self._route = route
 
+    def on_message_begin(self) -> None:
+        """A request begins. Its scope is made once it is known that uvicorn answers it."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
     def on_headers_complete(self) -> None:
         """Decide who answers."""
         found = PATH.fullmatch(self.url) if self.parser.get_method() == b"POST" else None
         busy = self.cycle is not None and not self.cycle.response_complete
         if found is None or busy or self.expect_100_continue or self.parser.should_upgrade():
-            super().on_headers_complete()
+            self._leave_to_uvicorn()
             return
         headers = dict(reversed(self.headers))  # of two alike the first counts, as in the framework
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > self._route.max_body_bytes:
-            super().on_headers_complete()
+            self._leave_to_uvicorn()
             return
         exchange = Exchange(self, self._route, headers, found)
         # It is to this protocol what uvicorn's own cycle is; mypy cannot know.
         self.cycle = cast(RequestResponseCycle, exchange)
+
+    def _leave_to_uvicorn(self) -> None:
+        url, headers, expected = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expected
+        self.headers += headers  # in place: the scope holds this list
+        super().on_headers_complete()
 
 
 class Body:
@@ -107,9 +120,8 @@ class Exchange:
         elif self.more_body:
             self._protocol.flow.resume_reading()
         elif self._task is None:
+            # Nobody else has to hold it: a server that ends waits for its connections, and each for its exchange.
             self._task = self._protocol.loop.create_task(self._run())
-            self._protocol.tasks.add(self._task)
-            self._task.add_done_callback(self._protocol.tasks.discard)
 
     async def _run(self) -> None:
         name = self._path[1].decode()
@@ -128,12 +140,15 @@ class Exchange:
             headers = [(key.encode(), value.encode()) for key, value in found.items()]
         else:
             status, headers, body = 200, answer_headers(answer), answer.body
-        await self._respond(status, headers, body)
-
-    async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
-        protocol = self._protocol
         if self.disconnected:
             return
+        self._write(status, headers, body)
+        if self._protocol.flow.write_paused:
+            await self._protocol.flow.drain()
+        self._end()
+
+    def _write(self, status: int, headers: Headers, body: bytes) -> None:
+        protocol = self._protocol
         parts = [STATUS_LINES[status]]
         for name, value in (*protocol.server_state.default_headers, *headers):
             parts += (name, b": ", value, b"\r\n")
@@ -142,8 +157,9 @@ class Exchange:
             parts.append(b"connection: close\r\n")
         parts += (b"\r\n", body)
         protocol.transport.write(b"".join(parts))
-        await protocol.flow.drain()
+
+    def _end(self) -> None:
         self.response_complete = True
         if not self.keep_alive:
-            protocol.transport.close()
-        protocol.on_response_complete()
+            self._protocol.transport.close()
+        self._protocol.on_response_complete()

@@ -18,7 +18,7 @@ import yaml
 from live import running, serving, until
 
 from models import bundle
-from service import examples, metrics, snapshots
+from service import examples, metrics, snapshots, tallies
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
@@ -41,7 +41,7 @@ def targets() -> list[tuple[str, str, str]]:
 
 def counted() -> set[str]:
     """Every metric that the service exposes, by the name that samples of a counter or a gauge carry."""
-    groups = (metrics.FrontEndMetrics(), metrics.EngineMetrics("m", 1), metrics.ControlMetrics())
+    groups = (tallies.FrontEndMetrics(), metrics.EngineMetrics("m", 1), metrics.ControlMetrics())
     return {
         f"{family.name}_total" if family.kind == "counter" else family.name
         for group in groups

@@ -1,0 +1,51 @@
+"""The front end's own counting gives what the client library's would."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram
+
+from service.metrics import COMPUTE, LATENCY
+from service.snapshots import snapshot
+from service.tallies import FrontEndMetrics
+
+LABELS = {"model": "m", "version": "1", "api": "v2"}
+
+
+def values(registry: CollectorRegistry, name: str) -> dict[tuple, float]:
+    return {
+        (sample, tuple(sorted(labels.items()))): value
+        for family in snapshot(registry)
+        if family.name == name
+        for sample, labels, value in family.samples
+    }
+
+
+@given(st.lists(st.one_of(st.sampled_from(COMPUTE), st.floats(0, 20))))
+def test_a_tally_is_the_client_librarys_histogram(seconds: list[float]):
+    ours, theirs = FrontEndMetrics(), CollectorRegistry()
+    name = "inference_request_duration_seconds"
+    histogram = Histogram(name, "", tuple(LABELS), buckets=LATENCY, registry=theirs)
+    for value in seconds:
+        ours.of("m", 1, "v2").time(0.0, value)
+        histogram.labels(**LABELS).observe(value)
+    if seconds:
+        assert values(ours.registry, name) == values(theirs, name)
+
+
+def test_requests_are_counted_by_outcome_and_while_they_are_under_way():
+    metrics = FrontEndMetrics()
+    tally = metrics.of("m", 1, "v2")
+    for outcome in ("ok", "ok", "QueueFull"):
+        tally.begin()
+        tally.end(outcome)
+    tally.begin()
+    counts = values(metrics.registry, "inference_requests")
+    found = {dict(key[1])["status"]: value for key, value in counts.items()}
+    assert found == {"ok": 2, "QueueFull": 1}
+    assert list(values(metrics.registry, "inference_in_flight_requests").values()) == [1]
+
+
+def test_a_version_over_one_api_has_one_tally():
+    metrics = FrontEndMetrics()
+    assert metrics.of("m", 1, "v1") is metrics.of("m", 1, "v1")
+    assert metrics.of("m", 1, "v1") is not metrics.of("m", 1, "v2")
