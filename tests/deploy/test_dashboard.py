@@ -91,7 +91,13 @@ def requests_of_toys(repository: Path) -> list[tuple[str, str, bytes, int]]:
         ("toy-image", "image/png", b"no picture", 422),
         ("toy-series", JSON, json.dumps({"series": [[0.5, 1.0]] * 5}).encode(), 200),
         ("toy-series", JSON, b'{"series": [', 400),
-        ("toy-text", JSON, b'{"text": "good bad good"}', 200),
+        # Two lengths of one bucket: they share a batch, and the shorter is padded.
+        (
+            "toy-text",
+            JSON,
+            b'{"texts": ["good bad good bad good", "good bad good bad good bad"]}',
+            200,
+        ),
         ("toy-text", "text/plain", b"good", 415),
     ]
 
