@@ -1,12 +1,19 @@
--- What wrk sends: the bodies of a file, one a line, in turn. What it says at the end: one line of JSON, in microseconds.
+-- What wrk sends: records of a file, in turn: a line "BYTES HEADER-BYTES", then the body. HEADER-BYTES 0: the whole body is JSON.
 -- wrk ... -s load.lua URL -- FILE
 
 local prepared, turn = {}, 0
 
 function init(args)
-  for body in io.lines(args[1]) do
-    prepared[#prepared + 1] = wrk.format("POST", nil, { ["Content-Type"] = "application/json" }, body)
+  local file = io.open(args[1], "rb")
+  for line in function() return file:read("*l") end do
+    local size, head = line:match("^(%d+) (%d+)$")
+    local headers = { ["Content-Type"] = "application/json" }
+    if head ~= "0" then
+      headers = { ["Content-Type"] = "application/octet-stream", ["Inference-Header-Content-Length"] = head }
+    end
+    prepared[#prepared + 1] = wrk.format("POST", nil, headers, file:read(tonumber(size)))
   end
+  file:close()
 end
 
 function request()

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -53,10 +54,15 @@ def available() -> str | None:
     return "wrk is not installed; on Debian and Ubuntu: apt-get install wrk"
 
 
-def send(url: str, bodies: Path, concurrency: int, seconds: int, *, script: Path = SCRIPT) -> Load:
-    """Keep `concurrency` requests under way for `seconds`; `script` says how it reads `bodies`, SCRIPT a line for each."""
+def write(path: Path, bodies: Iterable[tuple[bytes, int]]) -> None:
+    """What `send` sends: each body with how many of its bytes are JSON in front of raw tensors, 0 where all are."""
+    path.write_bytes(b"".join(b"%d %d\n" % (len(body), head) + body for body, head in bodies))
+
+
+def send(url: str, bodies: Path, concurrency: int, seconds: int) -> Load:
+    """Keep `concurrency` requests under way for `seconds`; `bodies` is what `write` wrote."""
     command = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds}s", f"--timeout={REPLY_TIMEOUT_S}s"]
-    command += ["-s", str(script), url, "--", str(bodies)]
+    command += ["-s", str(SCRIPT), url, "--", str(bodies)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=seconds + PATIENCE_S, check=False

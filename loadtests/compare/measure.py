@@ -16,7 +16,7 @@ from loadtests.compare.contenders import CONTENDERS, ROOT, Contender, Job, Json
 from loadtests.compare.environments import programs
 from loadtests.compare.errors import NotMeasured
 from loadtests.compare.files import ModelFile
-from loadtests.compare.load import Load, send
+from loadtests.compare.load import Load, send, write
 from loadtests.compare.plan import Options, Setup
 from loadtests.compare.results import Limit, Measurement
 
@@ -63,7 +63,7 @@ def server(setup: Setup, subject: Subject, number: int, options: Options) -> lis
             batching=setup.batching,
         )
         bodies = folder / "bodies"
-        rows.write_bodies(bodies, requests)
+        write(bodies, ((rows.compact(one), 0) for one in requests))
         with serving.serving(contender, job, requests[0]) as running:
             check(contender, running.url, requests, subject)
             send(running.url, bodies, max(setup.concurrencies), plan.WARM_UP_S)

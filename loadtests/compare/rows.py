@@ -116,10 +116,9 @@ def numbers(array: np.ndarray) -> list[Any]:
     return values
 
 
-def write_bodies(path: Path, requests: list[dict[str, Any]]) -> None:
-    """One request a line, as load.lua reads them."""
-    lines = (json.dumps(one, separators=(",", ":")) for one in requests)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def compact(value: Any) -> bytes:
+    """JSON without spaces."""
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def answers(file: Path, rows: list[Row]) -> np.ndarray:

@@ -1,12 +1,10 @@
 """One row as a request in either form, and an answer read back: the whole body JSON, or JSON in front of raw tensors. Pure.
 
-row -> Sent(body, bytes of its JSON part) -> records of a file, as requests.lua reads them
+row -> Sent(body, bytes of its JSON part) -> load.write
 """
 
 import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -35,7 +33,7 @@ class Sent(NamedTuple):
 def sent(row: rows.Row, form: Form) -> Sent:
     """The request for one row, asking for the probabilities alone, in the form in which it is sent."""
     if form == "JSON":
-        return Sent(compact(rows.request(row)))
+        return Sent(rows.compact(rows.request(row)))
     inputs = [
         {
             "name": name,
@@ -46,19 +44,8 @@ def sent(row: rows.Row, form: Form) -> Sent:
         for name, array in row.items()
     ]
     outputs = [{"name": rows.OUTPUT, "parameters": {"binary_data": True}}]
-    head = compact({"inputs": inputs, "outputs": outputs})
+    head = rows.compact({"inputs": inputs, "outputs": outputs})
     return Sent(b"".join([head, *(array.tobytes() for array in row.values())]), len(head))
-
-
-def compact(value: Any) -> bytes:
-    """JSON without spaces."""
-    return json.dumps(value, separators=(",", ":")).encode()
-
-
-def write(path: Path, requests: Iterable[Sent]) -> None:
-    """The records one after the other."""
-    parts = (b"%d %d\n" % (len(one.body), one.head) + one.body for one in requests)
-    path.write_bytes(b"".join(parts))
 
 
 def probabilities(body: bytes, head: int | None) -> list[float]:

@@ -17,7 +17,6 @@ from loadtests.overhead.bodies import FORMS, Form
 from loadtests.overhead.found import TOGETHER, Sample
 from service.api.infer import Answer
 
-SCRIPT = Path(__file__).with_name("requests.lua")
 FRONT_END = b"service.frontend"
 WARM_UP_S = 1
 
@@ -77,7 +76,7 @@ def started(
         )
         standins.write(folder / standins.CONSTANTS, constants)
         for form in FORMS:
-            bodies.write(folder / form, (bodies.sent(row, form) for row in subject.rows))
+            load.write(folder / form, (bodies.sent(row, form) for row in subject.rows))
         with serving.serving(contender, job, subject.requests[0]) as server:
             yield Running(contender, job, subject, front_end(server.tree, contender))
 
@@ -134,7 +133,7 @@ def warm_up(running: Running) -> None:
 def send(running: Running, form: Form, concurrency: int, seconds: int) -> load.Load:
     """The load of one form."""
     url, file = running.url(form), running.bodies(form)
-    return load.send(url, file, concurrency, seconds, script=SCRIPT)
+    return load.send(url, file, concurrency, seconds)
 
 
 def sample(running: Running, form: Form, number: int, concurrency: int, seconds: int) -> Sample:

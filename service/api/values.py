@@ -82,9 +82,8 @@ def from_json(given: Slot) -> np.ndarray:
             raise InputError(
                 f"input '{given.name}': {given.datatype} holds {limits.min} to {limits.max}, 'data' exceeds it"
             )
-    with np.errstate(
-        over="ignore"
-    ):  # a number too large for the type becomes an infinity, which is refused by name
+    # A number too large for the type becomes an infinity, which is refused by name.
+    with np.errstate(over="ignore"):
         return array.astype(dtype)
 
 
@@ -115,9 +114,7 @@ def floats(text: bytes, dtype: np.dtype) -> np.ndarray | None:
         if not isinstance(array, simdjson.Array):
             return None
         numbers = np.frombuffer(array.as_buffer(of_type="d"))
-    with np.errstate(
-        over="ignore"
-    ):  # what is too large for the type is refused by name, as an infinity
+    with np.errstate(over="ignore"):  # as in `from_json`
         return numbers.astype(dtype, copy=False)
 
 

@@ -123,9 +123,7 @@ class Scheduler:
 
     def next_batch(self, now: float) -> Batch | None:
         """What to run now; None when every instance is busy or nothing is to be started yet."""
-        if len(self._running) >= self.limits.instances or not self._entries:
-            return None
-        if len(self._entries) < self._hold:
+        if not self.idle or not self._entries or len(self._entries) < self._hold:
             return None
         self._hold = 0
         lanes = [lane for lane in self._lanes.values() if self._due(lane, now)]
@@ -187,8 +185,7 @@ class Scheduler:
 
     def drain_seconds(self, now: float) -> float:
         """How long everything queued and running will take, by the table."""
-        running = sum(max(0.0, batch.expected - now) for batch in self._running)
-        return (running + self._queued_seconds) / self.limits.instances
+        return (self._running_seconds(now) + self._queued_seconds) / self.limits.instances
 
     # -- how it decides
 
@@ -197,15 +194,13 @@ class Scheduler:
         own = self.latency.seconds(entry.bucket, entry.rows, now)
         if now + self.drain_seconds(now) + own <= entry.deadline:
             return
-        running = sum(max(0.0, batch.expected - now) for batch in self._running)
-        if self.idle:
-            running = 0.0
+        running = 0.0 if self.idle else self._running_seconds(now)
         ahead = sum(other.cost for other in self._entries.values() if other.rank <= entry.rank)
         answered = now + (running + ahead) / self.limits.instances + own
         if answered > entry.deadline:
             raise DeadlineUnmeetable(
-                f"the answer is expected in {1000 * (answered - now):.0f} ms, "
-                f"{1000 * (entry.deadline - now):.0f} ms were given",
+                f"the answer is expected in {1000 * (answered - now):.1f} ms, "
+                f"{1000 * (entry.deadline - now):.1f} ms were given",
                 answered - entry.deadline,
             )
 
@@ -269,7 +264,7 @@ class Scheduler:
     def _restore(self, batch: Batch) -> None:
         """Let a cap that memory has lowered grow back slowly."""
         bucket = batch.bucket
-        if self.cap(bucket) >= self._ceilings[bucket] or batch.rows < self.cap(bucket):
+        if batch.rows < self.cap(bucket) or self._caps[bucket] >= self._ceilings[bucket]:
             return
         self._full[bucket] = self._full.get(bucket, 0) + 1
         if self._full[bucket] >= RESTORE_AFTER:
@@ -282,6 +277,10 @@ class Scheduler:
             return 1
         known = min(self._ceilings, key=lambda other: abs(other.length - bucket.length))
         return self._ceilings[known]
+
+    def _running_seconds(self, now: float) -> float:
+        """What is left of the batches that run."""
+        return sum(max(0.0, batch.expected - now) for batch in self._running)
 
     def _seconds_per_row(self, bucket: Bucket, now: float) -> float:
         cap = self.cap(bucket)

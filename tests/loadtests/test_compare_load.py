@@ -58,7 +58,8 @@ def test_wrk_sends_every_body_in_turn_and_counts_refusals(tmp_path: Path) -> Non
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    (tmp_path / "bodies").write_text('{"a":1}\n{"a":2}\n{"a":3}\n')
+    order = [b'{"a":1}', b'{"a":2}', b'{"a":3}']
+    load.write(tmp_path / "bodies", ((body, 0) for body in order))
     try:
         found = load.send(
             f"http://127.0.0.1:{server.server_port}/x", tmp_path / "bodies", 1, seconds=1
@@ -67,7 +68,6 @@ def test_wrk_sends_every_body_in_turn_and_counts_refusals(tmp_path: Path) -> Non
         server.shutdown()
         thread.join()
         server.server_close()
-    order = [b'{"a":1}', b'{"a":2}', b'{"a":3}']
     first = order.index(bodies[0])  # wrk looks at one request before it begins
     assert bodies[:6] == (3 * order)[first : first + 6]
     assert found.refused == pytest.approx(found.requests / 3, abs=2)

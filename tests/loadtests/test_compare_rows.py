@@ -51,13 +51,6 @@ def test_the_request_asks_for_the_probabilities_alone() -> None:
     ]
 
 
-def test_bodies_are_one_a_line(tmp_path: Path) -> None:
-    requests = [rows.request(series(length)) for length in (2, 3)]
-    rows.write_bodies(tmp_path / "bodies", requests)
-    lines = (tmp_path / "bodies").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == requests
-
-
 def test_a_sample_is_sent_without_its_padding() -> None:
     padded = {"series": np.zeros((1, 4, 2), np.float32), "lengths": np.array([3], np.int32)}
     assert rows.cut(padded, SERIES)["series"].shape == (1, 3, 2)

@@ -84,7 +84,7 @@ def test_an_answer_without_probabilities_is_told() -> None:
 
 
 def test_bodies_with_any_bytes_are_one_record_each(tmp_path: Path) -> None:
-    bodies.write(tmp_path / "b", [bodies.Sent(b"a\n\0b", 1), bodies.Sent(b"{}")])
+    load.write(tmp_path / "b", [bodies.Sent(b"a\n\0b", 1), bodies.Sent(b"{}")])
     assert (tmp_path / "b").read_bytes() == b"4 1\na\n\0b2 0\n{}"
 
 
@@ -109,10 +109,10 @@ def test_wrk_sends_binary_and_json_bodies_whole_with_their_headers(tmp_path: Pat
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     sent = [bodies.sent(ROW, form) for form in bodies.FORMS]
-    bodies.write(tmp_path / "b", sent)
+    load.write(tmp_path / "b", sent)
     try:
         url = f"http://127.0.0.1:{server.server_port}/x"
-        load.send(url, tmp_path / "b", 1, seconds=1, script=measuring.SCRIPT)
+        load.send(url, tmp_path / "b", 1, seconds=1)
     finally:
         server.shutdown()
         thread.join()

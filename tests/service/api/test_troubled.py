@@ -240,7 +240,7 @@ async def test_what_cannot_be_met_is_refused_at_once_with_when_to_come_back(
         reply = await client.ask(asking(way, 0, 5))
     assert reply.status == 503
     assert int(reply.headers["retry-after"]) >= 1
-    assert re.search(rb"expected in \d+ ms, \d ms were given", reply.body)
+    assert re.search(rb"expected in [\d.]+ ms, [\d.]+ ms were given", reply.body)
     await service.until(
         refused + 1, "inference_refused_requests_total", reason="deadline_unmeetable"
     )

@@ -174,7 +174,7 @@ def test_a_request_that_cannot_be_met_is_refused_on_arrival_with_the_time_to_wai
     one = scheduler(cap=1, curve={SHORT: {1: 1.0}}, instances=1)
     add(one, *(entry(number, priority=HIGH) for number in range(4)))
     one.next_batch(0.0)
-    with pytest.raises(DeadlineUnmeetable, match="expected in 5000 ms, 3000 ms were given") as no:
+    with pytest.raises(DeadlineUnmeetable, match=r"in 5000\.0 ms, 3000\.0 ms were given") as no:
         one.add(entry(9, deadline=3.0), 0.0)
     assert one.queued_rows == 3
     assert no.value.retry_after > 0
@@ -291,6 +291,17 @@ def test_out_of_memory_halves_the_cap_of_that_bucket_alone():
     for _ in range(5):
         one.out_of_memory(SHORT, one.cap(SHORT))
     assert one.cap(SHORT) == 1
+
+
+def test_a_cap_that_tokens_bound_does_not_grow_beyond_what_was_measured():
+    one = scheduler(cap=4, max_batch_tokens=2 * SHORT.length)
+    for _ in range(3 * RESTORE_AFTER):
+        add(one, entry(0), entry(1))
+        batch = one.next_batch(0.0)
+        assert batch is not None
+        one.finished(batch, 0.1)
+    one.limits = Limits()
+    assert one.cap(SHORT) == 4
 
 
 def test_a_lowered_cap_comes_back_slowly_and_no_further_than_it_was():
