@@ -1,8 +1,11 @@
 """What is counted, by each kind of process, in a registry of its own. It must not know who counts."""
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import HistogramMetricFamily, Metric
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -29,6 +32,26 @@ COMPUTE = (0.0001, 0.00025, *LATENCY)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
+class Tally:
+    """A histogram: how many values fell below each bound, and their sum."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        """Put the cumulative counts into `family`."""
+        names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        buckets = list(zip(names, accumulate(self._counts), strict=True))
+        family.add_metric(labels, buckets, self._sum)
+
+
 class EngineMetrics:
     """What an engine counts: rows, batches and where their time goes. Times in seconds."""
 
@@ -44,9 +67,8 @@ class EngineMetrics:
         def counter(name: str, text: str) -> Counter:
             return Counter(name, text, labels, registry=self.registry).labels(*values)
 
-        self.queue = histogram(
-            "inference_queue_duration_seconds", "Wait of a request for its batch.", COMPUTE
-        )
+        self.queue = Tally(COMPUTE)
+        self.registry.register(self)
         self.compute = histogram(
             "inference_compute_duration_seconds", "One run of a batch on the model.", COMPUTE
         )
@@ -85,6 +107,16 @@ class EngineMetrics:
         self.queue_rows = Gauge(
             "inference_queue_rows", "Rows waiting.", labels, registry=self.registry
         ).labels(*values)
+
+    def collect(self) -> Iterator[Metric]:
+        """What the registry asks for: the one count of every request, kept in plain numbers."""
+        queue = HistogramMetricFamily(
+            "inference_queue_duration_seconds",
+            "Wait of a request for its batch.",
+            labels=("model", "version"),
+        )
+        self.queue.add_to(queue, self._values)
+        yield queue
 
     def count_cancelled(self, stage: str) -> None:
         """`stage`: queued (taken out before it cost anything) or running (its result is dropped)."""

@@ -4,9 +4,7 @@ The counts of a request are plain numbers, which the registry asks for when it i
 cost a request more than parsing it. All of it belongs to one event loop. Times are in seconds.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -16,29 +14,9 @@ from prometheus_client.core import (
     Metric,
 )
 
-from service.metrics import COMPUTE, LATENCY
+from service.metrics import COMPUTE, LATENCY, Tally
 
 LABELS = ("model", "version", "api")
-
-
-class Tally:
-    """A histogram: how many values fell below each bound, and their sum."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
-
-    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
-        """Put the cumulative counts into `family`."""
-        names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
-        buckets = list(zip(names, accumulate(self._counts), strict=True))
-        family.add_metric(labels, buckets, self._sum)
 
 
 class RequestTally:

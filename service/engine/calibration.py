@@ -25,8 +25,9 @@ SIZES = (1, 2, 4, 8, 16, 32)
 ROUNDS = 3
 BUDGET = 1.5
 """Seconds of runs that a measurement may take; lengths that it does not come to take the cap of their neighbour."""
-BESIDE = 0.0005
-"""Seconds that a batch costs beside its run: threads, the front end and clients wake once for each. Measured on two cores, 0.4-0.5 ms."""
+BESIDE = 0.0002
+"""Seconds that a batch costs beside its run: threads, the front end and clients wake once for each. Measured on two cores, 0.1-0.2 ms."""
+LOOKS = 3
 HOPELESS = 0.85
 """A size with less than this share of the best throughput is not looked at again, nor is a larger one."""
 
@@ -105,9 +106,8 @@ def measure_bucket(bucket: Bucket, timed: Timed, budget: float) -> tuple[dict[in
             expected = 2 * best[rows // 2] if rows // 2 in best else 0.0
             if best and spent + best.get(rows, expected) > budget:
                 break
-            for _ in range(
-                2
-            ):  # again where it looks hopeless: it may have been the machine's moment, not the size
+            # Again where it looks hopeless: it may have been the machine's moment, not the size.
+            for _ in range(LOOKS):
                 seconds = timed(bucket, rows)
                 spent += seconds
                 best[rows] = min(seconds, best.get(rows, seconds))

@@ -43,11 +43,16 @@ class Entry:
 
 
 class Lane:
-    """The live entries of one bucket. Properties that name an entry need at least one; `rows` says whether there is."""
+    """The live entries of one bucket. Properties that name an entry need at least one; `rows` says whether there is.
+
+    `row_seconds`, `batch_seconds`: what one row, and a full batch, were expected to take when this was last asked.
+    """
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.rows = 0
+        self.row_seconds = 0.0
+        self.batch_seconds = 0.0
         self._heaps: list[list[tuple[float, int, Entry]]] = [[] for _ in PRIORITIES]
         self._arrivals: deque[Entry] = deque()
 
@@ -77,7 +82,10 @@ class Lane:
     @property
     def next(self) -> Entry:
         """Highest priority, then earliest deadline, then earliest arrival."""
-        return self.firsts()[0]
+        for priority in PRIORITIES:
+            if (entry := self.first(priority)) is not None:
+                return entry
+        raise IndexError("the lane is empty")
 
     @property
     def priority(self) -> int:

@@ -49,7 +49,7 @@ class Batch:
 
 
 class Scheduler:
-    """The queue of one engine. Not thread-safe: it belongs to the engine's event loop.
+    """The queue of one engine. Not thread-safe: the engine holds a lock while it asks.
 
     `caps`: most rows in a batch of a bucket; a bucket that it does not name takes the cap of the nearest
     length. A single larger request runs alone, whole.
@@ -84,11 +84,15 @@ class Scheduler:
                 f"{entry.rows} more do not fit",
                 self._seconds_until_room(entry.rows, now),
             )
-        self._admit(entry, now)
-        entry.cost = entry.rows * self._seconds_per_row(entry.bucket, now)
         lane = self._lanes.get(entry.bucket)
         if lane is None:
-            lane = self._lanes[entry.bucket] = Lane(entry.bucket)
+            lane = Lane(entry.bucket)
+            self._price(lane, now)
+        entry.cost = entry.rows * lane.row_seconds
+        # Most deadlines are far away: only a near one is worth an exact look at the table.
+        if now + self.drain_seconds(now) + max(lane.batch_seconds, entry.cost) > entry.deadline:
+            self._admit(entry, now)
+        self._lanes[entry.bucket] = lane
         lane.add(entry, next(self._order))
         self._entries[entry.key] = entry
         self.queued_rows += entry.rows
@@ -155,6 +159,10 @@ class Scheduler:
     def waiting(self) -> list[Key]:
         """The keys of everything queued."""
         return list(self._entries)
+
+    def running(self) -> list[Batch]:
+        """What was started and has not ended."""
+        return list(self._running)
 
     @property
     def idle(self) -> bool:
@@ -246,6 +254,7 @@ class Scheduler:
             self._drop(entry)
             entries.append(entry)
             rows += entry.rows
+        self._price(lane, now)
         expected = now + self.latency.seconds(bucket, rows, now)
         batch = Batch(bucket, entries, rows, now, expected)
         self._running.add(batch)
@@ -282,9 +291,11 @@ class Scheduler:
         """What is left of the batches that run."""
         return sum(max(0.0, batch.expected - now) for batch in self._running)
 
-    def _seconds_per_row(self, bucket: Bucket, now: float) -> float:
-        cap = self.cap(bucket)
-        return self.latency.seconds(bucket, cap, now) / cap
+    def _price(self, lane: Lane, now: float) -> None:
+        """Look up what the lane's rows cost: once a batch, not once a request."""
+        cap = self.cap(lane.bucket)
+        lane.batch_seconds = self.latency.seconds(lane.bucket, cap, now)
+        lane.row_seconds = lane.batch_seconds / cap
 
     def _seconds_until_room(self, rows: int, now: float) -> float:
         excess = self.queued_rows + rows - self.limits.max_queue_rows

@@ -2,12 +2,16 @@
 
     frame -> Entry in the scheduler -> batch -> run thread (ONNX Runtime without the GIL) -> a frame to each caller
 
+A run thread takes its next batch itself: waiting for the loop to hand it over would cost it a quarter of its time on small batches.
+So the scheduler is shared, under one lock; everything else belongs to the loop.
+
 It ends when it is told to, when a run hangs and when its device is lost: what it had accepted is then run by its replacement.
 """
 
 import asyncio
 import contextlib
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -85,6 +89,8 @@ class Engine:
         )
         latency = LatencyTable(calibration.as_curve(calibrated.curve))
         self._scheduler = Scheduler(limits, calibrated.caps, latency)
+        self._lock = threading.Lock()
+        """Held for every use of the scheduler and of `_running`, and for nothing that takes long."""
         self._running: dict[Key, Entry] = {}
         self._pump_due = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -99,6 +105,7 @@ class Engine:
         """Listen, say so on the lifeline, and stay until SIGTERM or until the lifeline ends. The exit code."""
         self._loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         self._lifeline.attend(self._stopping.set)
+        watching = self._loop.create_task(self._watch())
         server = await self._loop.create_unix_server(self._accept, self._config.socket)
         self._lifeline.say(Said("ready", report=self._session.report))
         await self._stopping.wait()
@@ -109,6 +116,7 @@ class Engine:
             async with asyncio.timeout(LEAVE_SECONDS if self._leaving else DRAIN_SECONDS):
                 await self._drained.wait()
                 await self._close_channels()
+        watching.cancel()
         return LEFT if self._leaving else 0
 
     async def _close_channels(self) -> None:
@@ -135,12 +143,14 @@ class Engine:
             case wire.Cancel():
                 self._cancel((id(channel), message.id))
             case wire.StatsRequest():
-                self._metrics.queue_rows.set(self._scheduler.queued_rows)
-                caps = self._scheduler.caps()
+                with self._lock:
+                    queued, caps = self._scheduler.queued_rows, self._scheduler.caps()
+                self._metrics.queue_rows.set(queued)
                 self._metrics.show_caps({label(bucket): cap for bucket, cap in caps.items()})
                 channel.send(wire.Stats(message.id, snapshot(self._metrics.registry)))
             case wire.Hold():
-                self._scheduler.hold(message.requests)
+                with self._lock:
+                    self._scheduler.hold(message.requests)
             case _:
                 channel.close()
 
@@ -158,7 +168,8 @@ class Engine:
             payload=Job(channel, message, tensors),
         )
         try:
-            self._scheduler.add(entry, now)
+            with self._lock:
+                self._scheduler.add(entry, now)
         except (QueueFull, DeadlineUnmeetable) as error:
             full = isinstance(error, QueueFull)
             self._metrics.count_refused("queue_full" if full else "deadline_unmeetable")
@@ -167,10 +178,13 @@ class Engine:
         self._pump_soon()
 
     def _cancel(self, key: Key) -> None:
-        if self._scheduler.cancel(key):
+        with self._lock:
+            queued = self._scheduler.cancel(key)
+            running = self._running.get(key)
+        if queued:
             self._metrics.count_cancelled("queued")
-        elif key in self._running:
-            self._running[key].live = False
+        elif running is not None:
+            running.live = False
             self._metrics.count_cancelled("running")
         self._check_drained()
 
@@ -179,13 +193,18 @@ class Engine:
         self._channels.discard(channel)
         if not self._channels:
             self._closed.set()
-        for key in (*self._scheduler.waiting(), *self._running):
+        with self._lock:
+            keys = (*self._scheduler.waiting(), *self._running)
+        for key in keys:
             if key[0] == id(channel):
                 self._cancel(key)
 
     def _check_drained(self) -> None:
-        if self._stopping.is_set() and not self._running and not self._scheduler.queued_rows:
-            self._drained.set()
+        if not self._stopping.is_set():
+            return
+        with self._lock:
+            if not self._running and not self._scheduler.queued_rows:
+                self._drained.set()
 
     def _pump_soon(self) -> None:
         """Start batches once per loop tick, so that frames which arrived together run together."""
@@ -194,66 +213,115 @@ class Engine:
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        """Decide, run, and say when to look again."""
+        """Put every idle run thread to work, and say when to look again."""
         self._pump_due = False
+        expired: list[Entry] = []
+        while (batch := self._take(expired)) is not None:
+            self._threads.submit(self._run, batch)
+        self._refuse_expired(expired)
+        self._check_drained()
+        self._set_alarm(time.monotonic())
+
+    def _take(self, expired: list[Entry]) -> Batch | None:
+        """The next batch, if an instance is free for it; what can't be answered in time any more is added to `expired`."""
         now = time.monotonic()
-        for entry in self._scheduler.expire(now):
+        with self._lock:
+            if self._leaving:
+                return None
+            expired += self._scheduler.expire(now)
+            batch = self._scheduler.next_batch(now)
+            if batch is not None:
+                self._running |= {entry.key: entry for entry in batch.entries}
+        return batch
+
+    def _refuse_expired(self, expired: list[Entry]) -> None:
+        for entry in expired:
             self._metrics.count_refused("deadline")
             self._fail(entry, DeadlineExceeded("the deadline passed while the request was queued"))
-        while (batch := self._scheduler.next_batch(now)) is not None:
-            self._running |= {entry.key: entry for entry in batch.entries}
-            hung = self._loop.call_later(self._config.options.hang_limit_s, self._on_hang, batch)
-            self._threads.submit(self._run, batch, hung)
-        self._check_drained()
-        self._set_alarm(now)
 
     def _set_alarm(self, now: float) -> None:
-        """Wake for the next deadline or the end of a wait, whichever is first."""
-        at = self._scheduler.wake_at(now)
+        """Wake for the next deadline or the end of a wait, whichever is first; an alarm that comes too early is set anew then."""
+        with self._lock:
+            at = self._scheduler.wake_at(now)
+        if at is None or (self._alarm is not None and self._alarm.when() <= at):
+            return
         if self._alarm is not None:
             self._alarm.cancel()
-            self._alarm = None
-        if at is not None:
-            self._alarm = self._loop.call_later(max(0.0, at - now), self._pump_soon)
+        self._alarm = self._loop.call_at(at, self._wake)
 
-    def _run(self, batch: Batch, hung: asyncio.TimerHandle) -> None:
-        """In a run thread."""
-        jobs: list[Job] = [entry.payload for entry in batch.entries]
-        wanted = {name for job in jobs for name in job.message.outputs}
-        outcome: Ran | Exception
-        try:
-            outcome = runner.run(self._session, [job.tensors for job in jobs], sorted(wanted))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must reach the loop, or its callers wait for ever
-            outcome = error
-        self._loop.call_soon_threadsafe(self._finish, batch, hung, outcome)
+    def _wake(self) -> None:
+        self._alarm = None
+        self._pump()
 
-    def _finish(self, batch: Batch, hung: asyncio.TimerHandle, ran: Ran | Exception) -> None:
-        hung.cancel()
+    async def _watch(self) -> None:
+        """Look for runs that do not end; a timer for each would cost a small batch as much as its scheduling."""
+        limit = self._config.options.hang_limit_s
+        while not self._leaving:
+            await asyncio.sleep(limit / 10)
+            with self._lock:
+                running = self._scheduler.running()
+            for batch in running:
+                if time.monotonic() - batch.started > limit:
+                    self._on_hang(batch)
+
+    def _run(self, first: Batch) -> None:
+        """In a run thread: `first`, and whatever is next after it, until nothing waits."""
+        batch: Batch | None = first
+        while batch is not None:
+            jobs: list[Job] = [entry.payload for entry in batch.entries]
+            wanted = {name for job in jobs for name in job.message.outputs}
+            ran: Ran | DeviceLost
+            try:
+                ran = runner.run(self._session, [job.tensors for job in jobs], sorted(wanted))
+            except DeviceLost as error:
+                ran = error
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must reach the loop, or its callers wait for ever
+                ran = Ran([runner.as_engine_error(error)] * len(jobs), whole=False)
+            ended = time.monotonic()
+            if not isinstance(ran, DeviceLost):
+                self._release(batch, ran, ended)
+            expired: list[Entry] = []
+            following = None if isinstance(ran, DeviceLost) else self._take(expired)
+            self._loop.call_soon_threadsafe(self._finish, batch, ran, ended, expired)
+            batch = following
+
+    def _release(self, batch: Batch, ran: Ran, ended: float) -> None:
+        """Tell the scheduler that an instance is free, and what was learned."""
+        with self._lock:
+            if ran.whole:
+                self._scheduler.finished(batch, ended)
+            else:
+                self._scheduler.failed(batch)
+            if ran.too_large is not None:
+                self._scheduler.out_of_memory(batch.bucket, ran.too_large)
+
+    def _finish(
+        self,
+        batch: Batch,
+        ran: Ran | DeviceLost,
+        ended: float,
+        expired: list[Entry],
+    ) -> None:
+        """Back on the loop: `batch` has run, its thread is busy with the next one."""
         if self._leaving:
             return
         if isinstance(ran, DeviceLost):
             self._leave(str(ran))
             return
-        if isinstance(ran, Exception):
-            ran = Ran([runner.as_engine_error(ran)] * len(batch.entries), whole=False)
-        now = time.monotonic()
-        if ran.whole:
-            self._scheduler.finished(batch, now)
-        else:
-            self._scheduler.failed(batch)
+        if not ran.whole:
             self._metrics.splits.inc()
-        if ran.too_large is not None:
-            self._scheduler.out_of_memory(batch.bucket, ran.too_large)
-        # The next batch first: its thread should not wait until these answers are written.
-        self._pump()
-        self._answer(batch, ran, now - batch.started)
-        self._check_drained()
+        self._answer(batch, ran, ended - batch.started)
+        self._refuse_expired(expired)
+        # Something may have come while the thread found nothing, and its last look set no alarm.
+        self._pump_soon()
 
     def _answer(self, batch: Batch, ran: Ran, seconds: float) -> None:
         """Each caller of a batch that has run."""
         self._count(batch, seconds)
+        with self._lock:
+            for entry in batch.entries:
+                del self._running[entry.key]
         for entry, answer in zip(batch.entries, ran.answers, strict=True):
-            del self._running[entry.key]
             if entry.live:
                 timing = Timing(batch.started - entry.arrived, seconds, batch.rows)
                 self._reply(entry, answer, timing)
