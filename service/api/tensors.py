@@ -18,7 +18,10 @@ from service.engine import lanes, wire
 MAX_AXES = 16
 MAX_ELEMENTS = 1 << 30
 REPEATED = 4096
-"""Bytes of a header in front of binary tensors that are remembered: a program's requests differ in their tensors alone."""
+"""Most bytes of a header that is remembered: a program's requests differ in their tensors alone."""
+DATA = b'"data":'
+PLACE = b'{"list":%d}'
+"""Stands in a header for a list of numbers that was taken out of it."""
 
 PRIORITIES: dict[Any, int] = {0: lanes.NORMAL, 1: lanes.HIGH, 2: lanes.NORMAL, 3: lanes.LOW}
 
@@ -91,16 +94,14 @@ class Answered(msgspec.Struct, omit_defaults=True):
 def parse(body: bytes, header_length: str | None) -> tuple[Asked, dict[str, np.ndarray]]:
     """What is asked, and its tensors. Raises InputError naming the tensor and both figures."""
     length = read_length(header_length, len(body))
-    asked = (
-        remembered(body[:length])
-        if length < min(len(body), REPEATED)
-        else read_header(body[:length])
-    )
+    head, lists = without_lists(body[:length])
+    asked = remembered(head) if len(head) <= REPEATED else read_header(head)
     at = length
     tensors: dict[str, np.ndarray] = {}
     for slot in asked.inputs:
         if slot.size is None:
-            tensors[slot.name] = values.from_json(slot)
+            data = bytes(slot.data)
+            tensors[slot.name] = values.from_json(slot, lists.get(data, data))
             continue
         if at + slot.size > len(body):
             missing = at + slot.size - len(body)
@@ -114,6 +115,31 @@ def parse(body: bytes, header_length: str | None) -> tuple[Asked, dict[str, np.n
             f"unexpected additional input data: {len(body) - at} bytes after the last input"
         )
     return asked, tensors
+
+
+def without_lists(head: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """`head` with a place in the stead of every flat list of numbers, and what was there.
+
+    They are most of a JSON request, and reading them as part of it costs as much as reading the numbers. What is left is short, and often
+    the same as before. Whatever is not plain stays where it is.
+    """
+    parts: list[bytes] = []
+    lists: dict[bytes, bytes] = {}
+    at = 0
+    while (key := head.find(DATA, at)) >= 0:
+        begin = key + len(DATA)
+        begin += head.startswith(b" ", begin)
+        end = head.find(b"]", begin) + 1
+        inside = head[begin + 1 : end]
+        if not (end and head.startswith(b"[", begin)) or b"[" in inside or b'"' in inside:
+            return head, {}
+        if head[key - 1 : key] == b"\\":  # an escaped quote: the end of somebody's name
+            return head, {}
+        place = PLACE % len(lists)
+        lists[place] = head[begin:end]
+        parts += (head[at:begin], place)
+        at = end
+    return b"".join([*parts, head[at:]]), lists
 
 
 def read_header(head: bytes) -> Asked:

@@ -53,15 +53,15 @@ class Slot(msgspec.Struct, frozen=True):
         return DATATYPES[self.datatype]
 
 
-def from_json(given: Slot) -> np.ndarray:
-    """`data`, flat or nested, as an array of the stated shape."""
+def from_json(given: Slot, data: bytes) -> np.ndarray:
+    """`data`, a flat or nested list, as an array of the stated shape."""
     dtype = given.dtype
-    if (flat := from_flat(given)) is not None:
+    if (flat := from_flat(data, _dtypes[given.datatype])) is not None:
         return reshaped(given, flat)
-    if dtype != "object" and b'"' in memoryview(given.data).tobytes():
+    if dtype != "object" and b'"' in data:
         raise InputError(f"input '{given.name}': 'data' holds values that are not {given.datatype}")
     try:
-        values = _values.decode(given.data)
+        values = _values.decode(data)
         # Integers beyond int64 would otherwise become floats and lose their last digits.
         array = np.array(values, dtype={"object": object, "uint64": object}.get(dtype))
     except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError) as error:
@@ -87,14 +87,13 @@ def from_json(given: Slot) -> np.ndarray:
         return array.astype(dtype)
 
 
-def from_flat(given: Slot) -> np.ndarray | None:
+def from_flat(data: bytes, dtype: np.dtype) -> np.ndarray | None:
     """The array of a flat list of plain numbers, which nearly all are; None sends anything else the long way."""
-    dtype = _dtypes[given.datatype]
     try:
         if dtype.kind == "f":
-            return floats(bytes(given.data), dtype)
+            return floats(data, dtype)
         if dtype.kind in "iu":
-            values = _integers.decode(given.data)
+            values = _integers.decode(data)
             return np.fromiter(values, dtype, len(values))
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
         pass  # whatever it is, the long way has the words for it

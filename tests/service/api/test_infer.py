@@ -107,7 +107,7 @@ CASES = {
     ),
     "too few values": Case(asked(IMAGE | {"data": [1, 2]}), 400, "has 2 values"),
     "strings": Case(asked(IMAGE | {"data": ["1"] * 16}), 400, "values that are not FP32"),
-    "NaN in JSON": Case(asked().replace(b"0.5", b"NaN", 1), 400, "failed to parse"),
+    "NaN in JSON": Case(asked().replace(b"0.5", b"NaN", 1), 400, "not a list of FP32 values"),
     "NaN in bytes": Case(*(binary(NAN)[0], 400, "NaN"), headers=binary(NAN)[1]),
     "infinity": Case(asked(IMAGE | {"data": [1e39] * 16}), 400, "NaN or an infinity"),
     "neither data nor a size": Case(

@@ -196,3 +196,54 @@ def test_a_header_that_is_remembered_is_not_confused_with_its_tensors():
     for _ in range(2):  # nor is a mistake in it forgotten
         with pytest.raises(InputError, match="unexpected additional input data: 1 bytes"):
             tensors.parse(head + bytes(9), str(len(head)))
+
+
+@pytest.mark.parametrize("spaced", [True, False])
+def test_lists_of_numbers_are_read_apart_from_their_header(spaced: bool):
+    inputs = [
+        {"name": name, "shape": [2], "datatype": "FP32", "data": data}
+        for name, data in (("a", [1, 2]), ("b", [3.5, 4]))
+    ]
+    text = json.dumps({"inputs": inputs}, separators=(", ", ": ") if spaced else (",", ":"))
+    head, lists = tensors.without_lists(text.encode())
+    assert len(lists) == 2
+    assert b"3.5" not in head
+    _, found = tensors.parse(text.encode(), None)
+    assert {name: array.tolist() for name, array in found.items()} == {"a": [1, 2], "b": [3.5, 4]}
+
+
+NAMES = st.text(st.sampled_from('ab"\\[]{},: data'), min_size=1, max_size=12) | st.just('"data":[')
+
+
+@given(
+    st.lists(NAMES, min_size=1, max_size=3, unique=True),
+    st.lists(st.floats(-1e6, 1e6, width=32) | st.integers(-99, 99), max_size=4),
+    st.sampled_from(["flat", "nested"]),
+    st.booleans(),
+    NAMES,
+)
+def test_whatever_names_hold_lists_go_to_their_own_inputs(
+    names: list[str], numbers: list[float], form: str, spaced: bool, id_: str
+):
+    inputs = []
+    for place, name in enumerate(names):
+        data: object = [place, *numbers]
+        shape = [len(numbers) + 1]
+        if form == "nested":
+            data, shape = [data], [1, *shape]
+        inputs.append({"name": name, "shape": shape, "datatype": "FP64", "data": data})
+    separators = (", ", ": ") if spaced else (",", ":")
+    text = json.dumps({"id": id_, "inputs": inputs}, separators=separators)
+    asked, found = tensors.parse(text.encode(), None)
+    assert asked.id == id_
+    for place, name in enumerate(names):
+        assert found[name].ravel().tolist() == [place, *numbers]
+
+
+@pytest.mark.parametrize(
+    "data", ["[1,,2]", "[1 2]", "[01]", "[1,2", "{}", '{"list":0}', "[tru]", "[1]]"]
+)
+def test_a_list_that_is_none_is_refused(data: str):
+    text = '{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":' + data + "}]}"
+    with pytest.raises(InputError):
+        tensors.parse(text.encode(), None)
