@@ -231,6 +231,7 @@ class TextProcessor:
         # The file may ask for both; a cut text would be answered as if it had been read whole.
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._last_token = self._tokenizer.get_vocab_size() - 1
 
     def row(self, item: object) -> Row:
         if not isinstance(item, str):
@@ -253,13 +254,15 @@ class TextProcessor:
     def check(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Known tokens; a mask of ones, then zeros. Other masks would scale attention, and a batch's int8 with it."""
         ids, mask = tensors[self.task.ids], tensors[self.task.mask]
-        most = self._tokenizer.get_vocab_size() - 1
-        if ids.min() < 0 or ids.max() > most:
+        if ids.min() < 0 or ids.max() > self._last_token:
             raise InputError(
-                f"input '{self.task.ids}' holds {ids.min()} to {ids.max()}, tokens are 0 to {most}"
+                f"input '{self.task.ids}' holds {ids.min()} to {ids.max()}, tokens are 0 to {self._last_token}"
             )
+        least, most = mask.min(), mask.max()
+        if least == 1 == most:
+            return
         rising = (mask[:, 1:] > mask[:, :-1]).any()
-        if not np.isin(mask, (0, 1)).all() or rising or not (mask[:, 0] == 1).all():
+        if least < 0 or most > 1 or rising or not mask[:, 0].all():
             raise InputError(f"input '{self.task.mask}' must hold ones, then zeros, in every row")
 
     def weight(self, item: object) -> int:
