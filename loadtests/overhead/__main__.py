@@ -18,11 +18,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from loadtests.compare import load, verdicts
 from loadtests.compare.__main__ import PUBLISHED, count, interrupt, names, shown
-from loadtests.compare.contenders import ROOT
 from loadtests.overhead import report, run
-from loadtests.overhead.run import Options, Run
+from loadtests.overhead.run import SCRATCH, Options, Run
 
-SCRATCH = ROOT / ".evergreen" / "overhead"
 console = Console(highlight=False, soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 A ratio is taken within one round; what counts is the median over rounds.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from statistics import median
 from typing import Literal
@@ -13,6 +14,8 @@ from loadtests.compare.results import Verdict
 from loadtests.overhead.bodies import FORMS
 
 CNN, TEXT = "fashion-cnn", "sentiment-transformer"
+TRIVIAL = "trivial-cnn"
+"""Takes and gives what the CNN does and computes almost nothing; as long as its name, for answers of the same length."""
 FRONT_END_CPU = {"binary": 2.2, "JSON": 3.5}
 OF_LITESTAR, OF_THE_LOOP, ADDED_MS = 0.70, 0.90, 0.6
 TOGETHER = 32
@@ -97,11 +100,13 @@ def select(samples: Iterable[Sample], **wanted: object) -> list[Sample]:
     ]
 
 
-def against(samples: Iterable[Sample], form: str, other: str, quantity: Quantity) -> list[float]:
-    """Evergreen's figure over that of `other` for each round that has both, under the CNN's full load."""
-    load = select(samples, model=CNN, form=form, concurrency=TOGETHER)
+def against(
+    samples: Iterable[Sample], form: str, other: str, quantity: Quantity, model: str = CNN
+) -> list[float]:
+    """Evergreen's figure with `model` over that of a stand-in for each round that has both, under full load."""
+    load = select(samples, form=form, concurrency=TOGETHER)
     theirs = {one.round: quantity(one) for one in select(load, server=other)}
-    ours = select(load, server="evergreen")
+    ours = select(load, server="evergreen", model=model)
     return [quantity(one) / theirs[one.round] for one in ours if theirs.get(one.round)]
 
 
@@ -137,10 +142,11 @@ def judged(found: Found) -> list[Verdict]:
         ratios = against(found.samples, form, "bare", cpu)
         what = f"front-end CPU a request over bare uvicorn's, {form}, c=32"
         lines.append(verdict(what, FRONT_END_CPU[form], ratios, "bare", at_most=True))
-    ratios = against(found.samples, "binary", "litestar", pace)
-    what = "requests/s, model included, over a constant's from a Litestar handler of the same app, binary, c=32"
+    ratios = against(found.samples, "binary", "litestar", pace, TRIVIAL)
+    what = "requests/s with a trivial model behind it, over a constant's from a Litestar handler of the same app, binary, c=32"
     lines.append(verdict(what, OF_LITESTAR, ratios, "litestar"))
-    for model, variant in sorted({(one.model, one.variant) for one in found.raw}):
+    alone = {(one.model, one.variant) for one in found.raw if one.batches == "alone"}
+    for model, variant in sorted(alone):
         for form in FORMS:
             if milliseconds := added(found, model, form):
                 what = f"{model} {variant}, p50 added to the raw session run, {form}, c=1"
@@ -174,13 +180,13 @@ def verdict(
 
 
 def figures(found: Found) -> list[Figure]:
-    """What helps to understand the verdicts: shares of every stand-in, by requests a second and by CPU."""
+    """What helps to understand the verdicts: either model's shares of every stand-in, by requests a second and by CPU."""
+    quantities = (("requests/s", pace), ("front-end CPU a request", cpu))
     lines = []
-    for form in FORMS:
-        for other in ("bare", "litestar", "hot"):
-            for name, quantity in (("requests/s", pace), ("front-end CPU a request", cpu)):
-                if values := against(found.samples, form, other, quantity):
-                    what = f"Evergreen's {name} over those of the constant: {other}, {form}, c=32"
-                    one = Figure(what=what, value=median(values), unit="x", rounds=values)
-                    lines.append(one)
+    for model, form, other, (name, quantity) in itertools.product(
+        (CNN, TRIVIAL), FORMS, ("bare", "litestar", "hot"), quantities
+    ):
+        if values := against(found.samples, form, other, quantity, model):
+            what = f"{model}: {name} over those of the constant from {other}, {form}, c=32"
+            lines.append(Figure(what=what, value=median(values), unit="x", rounds=values))
     return lines

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from loadtests.compare import comparison, files, machine, measure, plan
+from loadtests.compare.contenders import ROOT
 from loadtests.compare.errors import NotMeasured
 from loadtests.compare.measure import Subject
-from loadtests.overhead import found, loops, measuring, standins
+from loadtests.overhead import found, loops, measuring, standins, trivial
 from loadtests.overhead.bodies import FORMS
-from loadtests.overhead.found import CNN, TEXT, TOGETHER, Found
+from loadtests.overhead.found import CNN, TEXT, TOGETHER, TRIVIAL, Found
 from loadtests.overhead.measuring import Running
 from service.api.infer import Answer
 
 Part = Literal["front-end", "latency", "share"]
 PARTS: tuple[Part, ...] = ("front-end", "latency", "share")
-SERVERS = ("evergreen", *standins.KINDS)
+SCRATCH = ROOT / ".evergreen" / "overhead"
 START_S = 4.0
 """A start with its check, roughly: for the estimate alone."""
 
@@ -47,7 +48,9 @@ def steps(options: Options, there: set[tuple[str, str]]) -> list[list[Step]]:
     """Groups of steps that are compared with each other; `there`: the files that can be had."""
     groups = []
     if "front-end" in options.parts:
-        groups.append([Step("front-end", CNN, "fp32", server) for server in SERVERS])
+        models = [Step("front-end", model, "fp32") for model in (CNN, TRIVIAL)]
+        constants = [Step("front-end", CNN, "fp32", kind) for kind in standins.KINDS]
+        groups.append([*models, *constants])
     if "latency" in options.parts:
         for model in plan.MODELS:
             variant = "fp32" if (model, "fp32") in there else "int8"
@@ -87,17 +90,19 @@ class Run:
         )
 
     def prepare(self) -> None:
-        """Rows, what ONNX Runtime says to them, and the constants."""
+        """Rows, what ONNX Runtime says to them, the trivial model, and the constants."""
         known = {(m, v): files.find(m, v) for m in plan.MODELS for v in plan.VARIANTS}
         self.groups = steps(self.options, {key for key, file in known.items() if file})
         for key in {(step.model, step.variant) for group in self.groups for step in group}:
-            if file := known[key]:
+            if file := known.get(key):
                 self.subjects[key] = measure.subject(file)
         if known[TEXT, "fp32"] is None:
             note = f"{TEXT} was measured without its fp32 file, which `make models` or `make compare` brings."
             self.found.notes.append(note)
         if "front-end" in self.options.parts:
-            self._constants = measuring.constants(self.subjects[CNN, "fp32"])
+            cnn = self.subjects[CNN, "fp32"]
+            self.subjects[TRIVIAL, "fp32"] = trivial.subject(cnn, SCRATCH / "repository")
+            self._constants = measuring.constants(cnn)
 
     def estimate(self) -> float:
         """Seconds of all rounds."""

@@ -183,12 +183,9 @@ class Scheduler:
     def wake_at(self, now: float) -> float | None:
         """When to look again although nothing came or ended: the next deadline, or the end of a wait for company."""
         times = [first.deadline for lane in self._lanes.values() for first in lane.firsts()]
-        if self.limits.max_delay and self.idle:
-            times += [
-                lane.oldest.arrived + self.limits.max_delay
-                for lane in self._lanes.values()
-                if not self._due(lane, now)
-            ]
+        if self.limits.max_delay and self.idle and not self._hold:
+            # Those that are due by now, too: time has passed since the last look.
+            times += [self._due_at(lane, now) for lane in self._lanes.values()]
         return min(times, default=None)
 
     def drain_seconds(self, now: float) -> float:
@@ -214,12 +211,15 @@ class Scheduler:
 
     def _due(self, lane: Lane, now: float) -> bool:
         """Whether a lane has waited long enough for company: always, without `max_delay`."""
-        if not self.limits.max_delay or lane.rows >= self.cap(lane.bucket):
-            return True
-        if lane.oldest.arrived + self.limits.max_delay <= now:
-            return True
+        return not self.limits.max_delay or self._due_at(lane, now) <= now
+
+    def _due_at(self, lane: Lane, now: float) -> float:
+        """When a lane's wait for company ends: it is full, it has waited long enough, or its first deadline is near."""
+        if lane.rows >= self.cap(lane.bucket):
+            return now
         rows = min(lane.rows + 1, self.cap(lane.bucket))
-        return lane.deadline - self.latency.seconds(lane.bucket, rows, now) <= now
+        last_call = lane.deadline - self.latency.seconds(lane.bucket, rows, now)
+        return min(lane.oldest.arrived + self.limits.max_delay, last_call)
 
     def _choose(self, lanes: list[Lane], now: float) -> Lane:
         """Of the lanes with the highest priority the one that cannot wait for another batch, or else has waited longest."""

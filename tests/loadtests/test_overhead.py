@@ -14,16 +14,18 @@ import httpx
 import numpy as np
 import pytest
 
-from loadtests.compare import load
+from loadtests.compare import files, load, measure, rows
 from loadtests.compare.contenders import EVERGREEN, ROOT, Job
 from loadtests.compare.errors import NotMeasured
+from loadtests.compare.measure import Subject
 from loadtests.compare.processes import MARK, TICKS, Tree
 from loadtests.compare.serving import free_port, serving
 from loadtests.lengths.policies import Planned
 from loadtests.overhead import __main__ as program
-from loadtests.overhead import bodies, buckets, found, measuring, report, run, standins
-from loadtests.overhead.found import CNN, TEXT, Found, Raw, Sample
+from loadtests.overhead import bodies, buckets, found, measuring, report, run, standins, trivial
+from loadtests.overhead.found import CNN, TEXT, TRIVIAL, Found, Raw, Sample
 from loadtests.overhead.run import Options, Step
+from models import bundle
 from service.api import tensors
 from service.api.infer import Answer, Said
 
@@ -234,9 +236,72 @@ def test_every_line_has_its_target_and_what_was_not_measured_is_not_met() -> Non
     ]
 
 
-def test_what_has_no_target_is_a_figure() -> None:
-    results = empty(samples=[sample(), sample("hot", per_second=4000.0, cpu_us=25.0)])
-    assert [one.value for one in found.figures(results)] == [0.25, 4.0]
+def test_requests_a_second_are_judged_with_the_trivial_model_and_cpu_with_the_cnn() -> None:
+    results = empty(
+        samples=[
+            *(sample(per_second=400.0), sample(model=TRIVIAL, per_second=800.0, cpu_us=50.0)),
+            *(sample("litestar"), sample("bare", cpu_us=40.0)),
+        ]
+    )
+    values = [one.value for one in found.judged(results)]
+    assert values == [2.5, None, 0.8]
+
+
+def test_what_has_no_target_is_a_figure_of_either_model() -> None:
+    results = empty(
+        samples=[
+            *(sample(), sample("hot", per_second=4000.0, cpu_us=25.0)),
+            sample(model=TRIVIAL, per_second=2000.0, cpu_us=50.0),
+        ]
+    )
+    figures = found.figures(results)
+    assert [one.value for one in figures] == [0.25, 4.0, 0.5, 2.0]
+    assert [one.what.partition(":")[0] for one in figures] == [CNN, CNN, TRIVIAL, TRIVIAL]
+
+
+def test_the_trivial_model_takes_and_gives_what_the_cnn_does(tmp_path: Path) -> None:
+    source = files.COMMITTED / CNN / "1"
+    directory = trivial.publish(source, tmp_path)
+    theirs, ours = bundle.read(source), bundle.read(directory)
+    bundle.verify(directory, ours)
+    same = ("task", "labels", "inputs", "outputs", "padding", "version")
+    assert [getattr(ours, name) for name in same] == [getattr(theirs, name) for name in same]
+    assert len(TRIVIAL) == len(CNN)
+    for told, kept in zip(bundle.read_samples(directory), bundle.read_samples(source), strict=True):
+        assert {k: (v.shape, v.dtype) for k, v in told.items()} == {
+            k: (v.shape, v.dtype) for k, v in kept.items()
+        }
+
+
+def test_the_trivial_model_is_published_in_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    directory = trivial.publish(files.COMMITTED / CNN / "1", tmp_path)
+    (directory / "left.over").touch()
+    assert trivial.publish(files.COMMITTED / CNN / "1", tmp_path) == directory
+    assert not (directory / "left.over").exists()
+
+
+def test_the_trivial_model_is_served_and_answers_as_many_bytes_as_the_cnn(tmp_path: Path) -> None:
+    file = files.find(CNN, "fp32")
+    assert file is not None
+    given, _ = bundle.read_samples(file.path.parent)
+    pictures = [{name: array[i : i + 1] for name, array in given.items()} for i in range(8)]
+    requests = [rows.request(row) for row in pictures]
+    expected = rows.answers(file.path, pictures)
+    cnn = Subject(file, pictures, "samples", requests, expected)
+    lengths = []
+    for subject in (cnn, trivial.subject(cnn, tmp_path)):
+        with measuring.evergreen(subject) as running:  # compares the answers in both forms
+            answer = measuring.ask(running, "binary", 0)
+            lengths.append((len(answer.body), answer.header_length))
+    assert lengths[0] == lengths[1]
+
+
+def test_answers_of_the_trivial_model_tell_pictures_apart(tmp_path: Path) -> None:
+    directory = trivial.publish(files.COMMITTED / CNN / "1", tmp_path)
+    _, told = bundle.read_samples(directory)
+    answers = told[rows.OUTPUT]
+    gaps = np.abs(answers[:, None] - answers[None]).max(axis=2)
+    assert gaps[~np.eye(len(answers), dtype=bool)].min() > 10 * measure.CLOSE
 
 
 def test_batches_are_filled_by_repetition_and_count_for_their_own_rows() -> None:
@@ -263,9 +328,13 @@ def test_the_loop_runs_every_batch_and_warms_up_every_shape_once() -> None:
     assert [len(one) for one in taken] == [1, 1, 1]
 
 
-def test_every_server_begins_a_round_and_none_is_left_out() -> None:
+def test_both_models_and_every_standin_begin_a_round_and_none_is_left_out() -> None:
     (group,) = run.steps(Options(parts=("front-end",)), set())
-    assert {run.rotated(group, number)[0].server for number in range(4)} == set(run.SERVERS)
+    assert {(one.model, one.server) for one in group} == {
+        *((CNN, "evergreen"), (TRIVIAL, "evergreen")),
+        *((CNN, kind) for kind in standins.KINDS),
+    }
+    assert {run.rotated(group, number)[0] for number in range(5)} == set(group)
     assert sorted(run.rotated(group, 3)) == sorted(group)
 
 
@@ -290,6 +359,7 @@ def test_the_page_shows_every_server_and_verdict() -> None:
     )
     results.verdicts, results.figures = found.judged(results), found.figures(results)
     page = report.markdown(results)
+    assert f"judged with `{TRIVIAL}`" in page
     assert "| **evergreen** | fashion-cnn fp32 | binary | 32 | 1,000 | 5.00 | 9.00 | 100 |" in page
     assert "| bare | a constant | binary | 32 | 1,000 (3 failed) | 5.00 | 9.00 | 50 |" in page
     assert "**2.00x**" in page

@@ -284,6 +284,19 @@ def test_a_held_scheduler_starts_nothing_until_enough_requests_are_queued():
 # -- memory
 
 
+def test_an_idle_engine_wakes_when_a_wait_for_company_ends_or_a_deadline_comes_near():
+    one = scheduler(cap=4, max_delay=0.1, curve={SHORT: {1: 0.01, 2: 0.01, 4: 0.01}})
+    add(one, entry(0))
+    assert one.wake_at(0.0) == pytest.approx(0.1)
+    assert one.wake_at(0.2) == pytest.approx(0.1), (
+        "a wait that ended between two looks is not forgotten"
+    )
+    add(one, entry(1, deadline=0.05))
+    assert one.wake_at(0.0) == pytest.approx(0.04), (
+        "in time for the run, not when the deadline has passed"
+    )
+
+
 def test_out_of_memory_halves_the_cap_of_that_bucket_alone():
     one = scheduler(cap=8)
     one.out_of_memory(SHORT, 8)
