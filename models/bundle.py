@@ -9,6 +9,8 @@ It must not know how a model was trained or how it is served; both sides meet he
         samples.npz          held-out rows with expected outputs, for warm-up and self-test
         tokenizer.json       text models only
         card.md, *.png       for people
+
+A directory that holds BARE and no manifest is a version, too: what it takes and gives is read from the graph, by the engine.
 """
 
 import hashlib
@@ -20,12 +22,15 @@ import msgspec
 import numpy as np
 
 from models.errors import BundleError
-from models.tasks import Task, TextTask
+from models.tasks import Task, TensorTask, TextTask
 
 MANIFEST = "manifest.json"
 SAMPLES = "samples.npz"
+BARE = "model.onnx"
+"""The file of a version that has no manifest."""
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$(?!\n)"  # a bare $ would let one line feed in
+Name = Annotated[str, msgspec.Meta(pattern=NAME)]
 Version = Annotated[int, msgspec.Meta(ge=1)]
 Role = Literal["logits", "probabilities", "embedding"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -34,13 +39,22 @@ Precision = Literal["fp32", "fp16", "int8"]
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input or output of the graph. A string in `shape` is a symbolic axis; axis 0 is the batch.
 
-    `dtype` is numpy's name ("float32", "int64", "object" for strings).
+    `dtype` is numpy's name ("float32", "int64", "object" for strings). `optional`: an input that has a value of its own.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
     role: Role | None = None
+    optional: bool = False
+
+
+ANY_RANK = ("...",)
+"""The shape of a tensor whose number of axes nobody has declared."""
+UNNAMED = "?"
+"""A symbolic axis that nobody has named."""
+ROWS = "batch"
+"""The name of axis 0 in a bare version that takes rows."""
 
 
 class Padding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,11 +128,14 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: tuple[Tensor, ...]
     variants: tuple[Variant, ...]
     metrics: dict[str, Metric]
-    training: Training
+    training: Training | None
+    """None where nobody has told."""
     files: dict[str, str]
     padding: Padding | None = None
     pinned: Precision | None = None
     """The only variant to serve, whatever the device; settings may name another."""
+    batched: bool = True
+    """Axis 0 of every tensor counts rows, and rows of several requests may run together. Otherwise each request runs alone, as it is."""
     format: Literal[1] = 1
 
     def variant(self, name: str) -> Variant:
@@ -138,18 +155,60 @@ def read(directory: Path) -> Manifest:
     """The manifest of the bundle in `directory`; BundleError when it is missing or malformed."""
     path = directory / MANIFEST
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        return decoded(path.read_bytes(), str(path))
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror or error}") from error
+
+
+def decoded(data: bytes, where: str) -> Manifest:
+    """The manifest in `data`; BundleError names `where` when it is malformed."""
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: {error}") from error
+        raise BundleError(f"{where}: {error}") from error
     named = [*manifest.files, *(variant.file for variant in manifest.variants)]
     if isinstance(manifest.task, TextTask):
         named.append(manifest.task.tokenizer)
     for name in named:
         if name in (".", "..") or Path(name).name != name:
-            raise BundleError(f"{path}: the file name '{name}' leaves the bundle")
+            raise BundleError(f"{where}: the file name '{name}' leaves the bundle")
     return manifest
+
+
+def exists(directory: Path) -> bool:
+    """Whether `directory` holds a version."""
+    return (directory / MANIFEST).is_file() or is_bare(directory)
+
+
+def is_bare(directory: Path) -> bool:
+    """Whether `directory` holds a version without a manifest: one ONNX file, of which nothing is declared."""
+    return (directory / BARE).is_file() and not (directory / MANIFEST).exists()
+
+
+def bare(directory: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Manifest:
+    """What can be said of the bare version in `directory`, given what its graph takes and gives. BundleError where its names cannot be."""
+    manifest = Manifest(
+        name=directory.parent.name,
+        version=int(directory.name),
+        description="",
+        task=TensorTask(),
+        labels=(),
+        inputs=inputs,
+        outputs=outputs,
+        variants=(),
+        metrics={},
+        training=None,
+        files={BARE: sha256(directory / BARE)},
+    )
+    return from_builtins(msgspec.to_builtins(manifest))
+
+
+def from_builtins(told: object) -> Manifest:
+    """A manifest that came as plain data, checked as one that is read. BundleError where it cannot be one."""
+    try:
+        return msgspec.convert(told, Manifest)
+    except msgspec.ValidationError as error:
+        raise BundleError(f"no manifest: {error}") from error
 
 
 def verify(directory: Path, manifest: Manifest) -> None:
@@ -157,6 +216,11 @@ def verify(directory: Path, manifest: Manifest) -> None:
     place = (directory.parent.name, directory.name)
     if place != (manifest.name, str(manifest.version)):
         raise BundleError(f"{directory} holds {manifest.name}/{manifest.version}")
+    verify_files(directory, manifest)
+
+
+def verify_files(directory: Path, manifest: Manifest) -> None:
+    """Raise BundleError unless every file of the manifest is in `directory`, whatever that is called, with its sha256."""
     needed = {v.file for v in manifest.variants if not v.absent} | {SAMPLES}
     if missing := sorted(needed - manifest.files.keys()):
         raise BundleError(f"{directory}: {MANIFEST} gives no sha256 of {', '.join(missing)}")
@@ -178,9 +242,14 @@ def write(directory: Path, manifest: Manifest) -> Manifest:
     present = sorted(p for p in directory.iterdir() if p.is_file() and p.name != MANIFEST)
     complete = msgspec.structs.replace(manifest, files={p.name: sha256(p) for p in present})
     temporary = directory / f".{MANIFEST}.{os.getpid()}"
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(complete), indent=2) + b"\n")
+    temporary.write_bytes(encoded(complete))
     temporary.rename(directory / MANIFEST)
     return complete
+
+
+def encoded(manifest: Manifest) -> bytes:
+    """The manifest as its file holds it."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
 def write_samples(

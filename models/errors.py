@@ -6,7 +6,8 @@ EvergreenError
 │   └── TooLarge        ... because it is more than a stated limit
 ├── BundleError         a model's files are missing, damaged or contradict each other
 ├── DataError           a data set cannot be had, or is not the one that was meant
-└── Conflict            somebody else changed the state first
+├── Conflict            somebody else changed the state first
+└── RegistryUnavailable the registry cannot be reached, or cannot be one
 """
 
 
@@ -36,3 +37,7 @@ class DataError(EvergreenError):
 
 class Conflict(EvergreenError):
     """Somebody else changed the state first; read it again and decide anew."""
+
+
+class RegistryUnavailable(EvergreenError):
+    """The registry cannot be reached or used; the message names it. Trying again later may help."""

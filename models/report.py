@@ -75,6 +75,8 @@ def card(
     calibration: float,
 ) -> str:
     """The model card, as Markdown."""
+    training = manifest.training
+    assert training is not None  # noqa: S101 - a card is written at the end of one
     return "\n".join(
         [
             f"# {manifest.name}, version {manifest.version}",
@@ -83,8 +85,8 @@ def card(
             "",
             f"- **Data**: {recipe.data}",
             f"- **Licences**: {recipe.licence}",
-            f"- **Trained** on {manifest.training.device} in {manifest.training.duration_s:.0f} s, seed {manifest.training.seed}, {manifest.training.created_at}",
-            f"- **Hyper-parameters**: {', '.join(f'{k} {v}' for k, v in manifest.training.parameters.items())}",
+            f"- **Trained** on {training.device} in {training.duration_s:.0f} s, seed {training.seed}, {training.created_at}",
+            f"- **Hyper-parameters**: {', '.join(f'{k} {v}' for k, v in training.parameters.items())}",
             "",
             "## How good it is",
             "",

@@ -68,7 +68,13 @@ class TextTask(
     maximum: int
 
 
-Task = ImageTask | SeriesTask | TextTask
+class TensorTask(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tensors", tag_field="kind"
+):
+    """Tensors in, tensors out: nothing is known of what they mean, so /v2 alone can ask for it."""
+
+
+Task = ImageTask | SeriesTask | TextTask | TensorTask
 
 
 class Processor(Protocol):
@@ -96,6 +102,8 @@ def processor(task: Task, directory: Path) -> Processor:
             return SeriesProcessor(task)
         case TextTask():
             return TextProcessor(task, directory / task.tokenizer)
+        case TensorTask():
+            return TensorProcessor()
 
 
 class ImageProcessor:
@@ -267,6 +275,19 @@ class TextProcessor:
 
     def weight(self, item: object) -> int:
         return len(item) if isinstance(item, str) else 0
+
+
+class TensorProcessor:
+    """Nothing can be made into tensors here, and any values may be in them."""
+
+    def row(self, item: object) -> Row:
+        raise InputError("the model takes tensors, which only /v2 can bring")
+
+    def check(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Any value is one."""
+
+    def weight(self, item: object) -> int:
+        return 0
 
 
 def stack(rows: Sequence[Row]) -> Row:

@@ -53,7 +53,8 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
         try:
             # A request before the first table would be told that its model is unknown.
             await asyncio.wait_for(router.routed.wait(), FIRST_TABLE_SECONDS)
-            yield
+            async with over_grpc(settings, router, predictor):
+                yield
         finally:
             router.close()
             link.close()
@@ -100,3 +101,17 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
         logging_config=None,
     )
     return app, route
+
+
+@asynccontextmanager
+async def over_grpc(
+    settings: Settings, router: Router, predictor: Predictor
+) -> AsyncIterator[None]:
+    """The gRPC server beside the HTTP application, where a port is set for it."""
+    if settings.grpc_port is None:
+        yield
+        return
+    from service.grpc.server import serving  # what it needs is installed only where it is wanted
+
+    async with serving(settings, router, predictor):
+        yield

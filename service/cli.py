@@ -34,6 +34,7 @@ def cli() -> None:
 @cli.command("serve")
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on [8000]; 0 takes any free one.")
+@click.option("--grpc-port", type=int, help="Port for gRPC; without it, HTTP alone is spoken.")
 @click.option("--front-ends", type=int, help="Processes that speak HTTP on that port [1].")
 @click.option(
     "--repository", type=click.Path(path_type=Path), help="Directory of <model>/<version>/."
@@ -42,6 +43,7 @@ def cli() -> None:
 def serve_command(
     host: str | None,
     port: int | None,
+    grpc_port: int | None,
     front_ends: int | None,
     repository: Path | None,
     names: str | None,
@@ -51,6 +53,7 @@ def serve_command(
     given = {
         "host": host,
         "port": port,
+        "grpc_port": grpc_port,
         "front_ends": front_ends,
         "repository": repository,
         "serve": served,
@@ -80,6 +83,10 @@ def told(deployment: Deployment) -> None:
             console.print(
                 f"  {name}: ready on {device['provider']} ({report['variant']}, {nodes}) in {report['load_seconds']} s"
             )
+            if not report["together"]["allowed"]:
+                console.print(
+                    f"  {name}: one request at a time: {escape(report['together']['reason'])}"
+                )
             for refused in report["refused"]:
                 console.print(f"  {name}: [yellow]refused {refused}[/]")
             if device["requested"] == "cuda" != device["provider"]:
@@ -94,6 +101,8 @@ def started(control: Control) -> None:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - a name for "everywhere", not a bind
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{control.port}"
     console.print(f"\nEvergreen answers on {url}, its documentation is at {url}/docs\n")
+    if (grpc_port := control.front_ends.grpc_port) is not None:
+        console.print(f"The Open Inference Protocol over gRPC is on {shown}:{grpc_port}\n")
     deployments = list(control.deployments)
     serving = [d for d in deployments if d.supervisor.state == "ready"]
     for deployment in serving:

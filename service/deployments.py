@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from models.registry import Registry
+from service import triton
 from service.engine import cores
 from service.engine.client import EngineClient
 from service.engine.config import Config, Gpu, Options
@@ -93,7 +94,7 @@ class Deployments:
     def start(self) -> None:
         """Start the champion of every model that the settings name. BundleError when there is no such model."""
         settings = self._settings
-        registry = Registry([settings.repository, settings.state / "registry"])
+        registry = Registry([settings.repository], settings.state / "registry")
         names = list(dict.fromkeys(settings.serve)) or registry.models()
         if not names:
             raise SettingsError(f"there are no models in {settings.repository}")
@@ -104,7 +105,10 @@ class Deployments:
             )
         # All of them first: a mistake in the settings of one must not be found while others load.
         found = [registry.resolve(name, settings.model(name).version) for name in names]
-        told = [options_of(name, settings, len(names)) for name in names]
+        told = [
+            options_of(name, settings, len(names), directory.parent)
+            for name, (_, directory) in zip(names, found, strict=True)
+        ]
         for name, (version, directory), options in zip(names, found, told, strict=True):
             deployment = Deployment(
                 name, version, directory.resolve(), options, self._runtime, self._changed
@@ -179,33 +183,42 @@ class Deployments:
         self._on_change(deployment)
 
 
-def options_of(name: str, settings: Settings, models: int) -> Options:
-    """How one of `models` models is run, by the settings. SettingsError where they cannot be kept here."""
+def options_of(
+    name: str, settings: Settings, models: int, directory: Path | None = None
+) -> Options:
+    """How one of `models` models is run, by the settings and the config.pbtxt in its `directory`, if there is one.
+
+    SettingsError where the settings cannot be kept here, BundleError where the file is malformed.
+    """
     own = settings.model(name)
+    if directory is not None:
+        own = triton.beneath(own, directory, cores.available())
     return Options(
         provider=own.provider or settings.provider,
         strict=settings.strict_provider,
         variant=own.variant,
         instances=instances_of(name, own, models),
-        threads=own.threads,
+        threads=own.threads or 1,
         spinning=own.spinning,
         gpu=gpu_of(own, settings),
         max_batch_rows=own.max_batch_rows,
         max_batch_tokens=own.max_batch_tokens,
-        max_queue_rows=own.max_queue_rows,
-        max_delay_ms=own.max_delay_ms,
+        max_queue_rows=own.max_queue_rows or 1024,
+        max_delay_ms=own.max_delay_ms or 0.0,
         hang_limit_s=own.hang_limit_s,
         curves=str(settings.state.resolve() / "curves"),
+        memory_mb=settings.engine_memory_mb,
+        max_model_mb=settings.max_model_mb,
     )
 
 
 def instances_of(name: str, own: ModelSettings, models: int) -> int:
     """Runs at a time on the CPU. SettingsError where the settings ask for more threads than this container has cores."""
-    available = cores.available()
-    instances = own.instances or max(1, available // models // own.threads)
-    if (needed := instances * own.threads) > available:
+    available, threads = cores.available(), own.threads or 1
+    instances = own.instances or max(1, available // models // threads)
+    if (needed := instances * threads) > available:
         raise SettingsError(
-            f"models.{name}: {instances} instances of {own.threads} threads need {needed} cores, "
+            f"models.{name}: {instances} instances of {threads} threads need {needed} cores, "
             f"this container has {available}"
         )
     return instances

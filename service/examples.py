@@ -13,7 +13,12 @@ from models import bundle, tasks
 
 
 def curl(directory: Path, into: Path, url: str) -> str:
-    """A `curl` line for the bundle in `directory`; a body too long for a command line is written to `into`."""
+    """A `curl` line for the version in `directory`; a body too long for a command line is written to `into`.
+
+    Where nobody has told what a model's tensors mean, the line asks which ones there are.
+    """
+    if bundle.is_bare(directory):
+        return f"curl -s {url}/v2/models/{directory.parent.name}"
     manifest = bundle.read(directory)
     inputs, _ = bundle.read_samples(directory)
     match manifest.task:
@@ -27,6 +32,8 @@ def curl(directory: Path, into: Path, url: str) -> str:
             series = np.round(inputs[task.input][0, :steps].astype(float), 4).tolist()
             body = json.dumps({"series": series}).encode()
             kind, data = "application/json", f"@{written(into / f'{manifest.name}.json', body)}"
+        case tasks.TensorTask():
+            return f"curl -s {url}/v2/models/{manifest.name}"
         case task:
             tokenizer = Tokenizer.from_file(str(directory / task.tokenizer))
             ids = inputs[task.ids][0][inputs[task.mask][0] == 1]

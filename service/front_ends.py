@@ -11,6 +11,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,16 @@ class FrontEnds:
         self._handlers = handlers
         self._counts = counts
         self._all: list[FrontEnd] = []
+        self._reserved: socket.socket | None = None
+        self.grpc_port: int | None = None
 
     def bind(self) -> int:
-        """Take the port; returns its number. SettingsError when the address cannot be had."""
+        """Take the port, and gRPC's where one is set; returns its number. SettingsError when an address cannot be had."""
         settings = self._settings
+        if settings.grpc_port is not None:
+            self._reserved = reserve(settings.host, settings.grpc_port)
+            self.grpc_port = int(self._reserved.getsockname()[1])
+            settings = msgspec.structs.replace(settings, grpc_port=self.grpc_port)
         listeners = bind(settings.host, settings.port, settings.front_ends)
         self._all = [
             FrontEnd(number, listener, settings, self._runtime, self._handlers, self._changed)
@@ -88,6 +95,8 @@ class FrontEnds:
 
     async def stop(self, grace: float) -> None:
         """Close the port; every front end answers what it has accepted, then ends."""
+        if self._reserved is not None:
+            self._reserved.close()
         await asyncio.gather(*(one.stop(grace) for one in self._all))
 
     def _changed(self, supervisor: Supervisor) -> None:
@@ -225,3 +234,31 @@ def listening(family: int, address: Any, *, shared: bool) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Take an address for gRPC, whose library opens its own listeners: bound, shared with our front ends alone, and not listening.
+
+    Port 0 picks a free one. SettingsError when the address cannot be had, or what speaks gRPC is not installed.
+    """
+    if missing := [name for name in ("grpc", "tritonclient") if find_spec(name) is None]:
+        raise SettingsError(
+            f"grpc_port is set, but {missing[0]} is not installed: pip install -e '.[grpc]'"
+        )
+    held: socket.socket | None = None
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        held = socket.socket(family, socket.SOCK_STREAM)
+        # While it binds it shares with what is closing, and with nothing that listens ...
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(address)
+        # ... afterwards with our front ends, and not with another service that comes to reserve.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    except OSError as error:
+        if held is not None:
+            held.close()
+        raise SettingsError(
+            f"cannot listen on {host}:{port} for gRPC: {error.strerror or error}"
+        ) from error
+    return held

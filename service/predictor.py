@@ -110,7 +110,7 @@ class Predictor:
         """
         signature = self._router.opened(target).signature
         ordered = signature.check(tensors)
-        self._check_rows(len(next(iter(ordered.values()))))
+        self._check_rows(signature.rows(ordered))
         names = signature.check_outputs(outputs)
         decoded = time.monotonic()
         answer = await self._router.infer(target, ordered, names, terms.deadline, terms.priority)

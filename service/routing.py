@@ -197,13 +197,16 @@ class Router:
         return self._client(self._targets.get((target.model, target.version), target))
 
     async def _open(self, target: Target) -> None:
-        if target.directory not in self._opened:
-            try:
+        known = self._opened.get(target.directory)
+        try:
+            if (told := target.report.get("manifest")) is not None:
+                self._opened[target.directory] = open_reported(told, known)
+            elif known is None:
                 self._opened[target.directory] = await asyncio.to_thread(
                     open_bundle, Path(target.directory)
                 )
-            except EvergreenError:
-                return  # the engine reports the same damage, with its reason
+        except EvergreenError:
+            return  # the engine reports the same damage, with its reason
         if target.socket is not None and target.socket not in self._keepers:
             await self._connect(target.socket)
             self._keepers[target.socket] = asyncio.create_task(self._keep(target.socket))
@@ -240,7 +243,17 @@ class Router:
 
 def open_bundle(directory: Path) -> Opened:
     """Read a manifest and what its pre-processing needs. Raises BundleError."""
-    manifest = bundle.read(directory)
+    return opened(bundle.read(directory), directory)
+
+
+def open_reported(told: Any, known: Opened | None) -> Opened:
+    """What an engine has found out about a version without a manifest; `known`, where that is nothing new. Raises BundleError."""
+    manifest = bundle.from_builtins(told)
+    return known if known is not None and known.manifest == manifest else opened(manifest, Path())
+
+
+def opened(manifest: bundle.Manifest, directory: Path) -> Opened:
+    """A version as requests need it; `directory` holds the files of its pre-processing."""
     processor = tasks.processor(manifest.task, directory)
     return Opened(manifest, processor, Signature(manifest, processor))
 

@@ -23,15 +23,15 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How one model is run; what is not set follows the service's own settings."""
+    """How one model is run; what is not set follows the model's config.pbtxt, if it has one, then the service's own settings."""
 
     version: Positive | None = None
     variant: Literal["fp32", "fp16", "int8"] | None = None
     provider: Provider | None = None
     instances: Positive | None = None
     """Runs at a time. Not set: on the CPU as many as the model's share of the cores, on a GPU one."""
-    threads: Positive = 1
-    """Threads of each run; instances x threads must not exceed the cores."""
+    threads: Positive | None = None
+    """Threads of each run, 1 when not set; instances x threads must not exceed the cores."""
     spinning: bool = False
     """Let threads wait busily for work: about 2 ms less for a lone request, for a core that is never idle."""
     gpu_memory_mb: Positive | None = None
@@ -44,10 +44,10 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """The most rows in a batch. Not set, it is measured when the version is first loaded on a machine."""
     max_batch_tokens: Positive = 16_384
     """The most rows x padded length in a batch: bounds memory where rows are long."""
-    max_queue_rows: Positive = 1024
-    """Rows that may wait; what comes beyond gets 503 with the time after which there should be room."""
-    max_delay_ms: Annotated[float, msgspec.Meta(ge=0, le=60_000)] = 0.0
-    """How long an idle engine waits for company, counted from the first row. A busy one batches without it."""
+    max_queue_rows: Positive | None = None
+    """Rows that may wait, 1024 when not set; what comes beyond gets 503 with the time after which there should be room."""
+    max_delay_ms: Annotated[float, msgspec.Meta(ge=0, le=60_000)] | None = None
+    """How long an idle engine waits for company, counted from the first row: not at all when not set. A busy one batches without it."""
     hang_limit_s: Seconds = 30.0
     """A run that takes longer ends its engine, and another is started; its callers get 503."""
 
@@ -59,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The address to listen on. Other than the loopback means that others can reach the service."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     """0 takes any free port; the address is printed."""
+    grpc_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
+    """Speak the Open Inference Protocol over gRPC, too, on this port; 0 takes any free one. Needs the extra `grpc`."""
     front_ends: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Processes that speak HTTP on the one port and share the engines. One fills a core; engines want the others."""
     repository: Path = SEED
@@ -71,6 +73,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """auto takes CUDA where it really works, and says so where it does not; TensorRT only where it is named."""
     strict_provider: bool = False
     """Refuse to start a model on anything less than the provider that was named, whole or in part."""
+    engine_memory_mb: Positive | None = None
+    """The most memory that an engine may take; what would be more fails and is answered. Not set: 80 % of the machine's, or the container's."""
+    max_model_mb: Positive = 2048
+    """A larger ONNX file is not loaded. 2048 is protobuf's own limit."""
     max_body_bytes: Positive = 16 * 1024 * 1024
     """A larger body is refused with 413 before it is read to its end."""
     max_request_rows: Positive = 64

@@ -23,7 +23,9 @@ class Declared(NamedTuple):
     fixed: tuple[tuple[int, int], ...]
     """(index, elements) of the axes that have a length of their own."""
     free: tuple[tuple[int, str], ...]
-    """(index, name) of the others."""
+    """(index, name) of those whose lengths must agree with others'."""
+    exact: bool
+    """What is here was declared by whoever knew the model, not only by a graph: there are no empty tensors and no NaN."""
 
 
 class Signature:
@@ -31,7 +33,8 @@ class Signature:
 
     def __init__(self, manifest: bundle.Manifest, processor: tasks.Processor) -> None:
         self.outputs = [tensor.name for tensor in manifest.outputs]
-        self._inputs = {tensor.name: declared(tensor) for tensor in manifest.inputs}
+        self._inputs = {tensor.name: declared(tensor, manifest) for tensor in manifest.inputs}
+        self._batched = manifest.batched
         self._padding = manifest.padding
         free = sum(len(one.free) for one in self._inputs.values())
         self._axes_can_differ = free > 1 or manifest.padding is not None
@@ -43,12 +46,18 @@ class Signature:
             self._complain_of_names(tensors)
         ordered: dict[str, np.ndarray] = {}
         for name, one in self._inputs.items():
-            array = ordered[name] = tensors[name]
+            if (array := tensors.get(name)) is None:
+                continue  # it has a value of its own
+            ordered[name] = array
             check_tensor(one, array)
         if self._axes_can_differ:
             self._check_axes(ordered)
         self._processor.check(ordered)
         return ordered
+
+    def rows(self, tensors: Tensors) -> int:
+        """How many rows checked tensors hold: 1 where nobody knows of rows, and a request is run as it is."""
+        return len(next(iter(tensors.values()))) if self._batched else 1
 
     def check_outputs(self, names: Sequence[str]) -> list[str]:
         """The outputs to compute: `names`, or all when there is none. Raises InputError when one is unknown."""
@@ -64,10 +73,12 @@ class Signature:
             if name not in self._inputs:
                 known = ", ".join(self._inputs)
                 raise InputError(f"unexpected input '{name}', the model takes {known}")
-        missing = next(name for name in self._inputs if name not in tensors)
-        raise InputError(
-            f"expected {len(self._inputs)} inputs but got {len(tensors)}: '{missing}' is missing"
-        )
+        required = [name for name, one in self._inputs.items() if not one.tensor.optional]
+        missing = next((name for name in required if name not in tensors), None)
+        if missing is not None:
+            raise InputError(
+                f"expected {len(required)} inputs but got {len(tensors)}: '{missing}' is missing"
+            )
 
     def _check_axes(self, tensors: Tensors) -> None:
         """An axis of one name has one length, and the padded one keeps to its limits."""
@@ -90,14 +101,17 @@ class Signature:
             )
 
 
-def declared(tensor: bundle.Tensor) -> Declared:
-    """`tensor` with its axes sorted out."""
+def declared(tensor: bundle.Tensor, manifest: bundle.Manifest) -> Declared:
+    """`tensor` with its axes sorted out. Of axes that only a graph has named, none but the rows are believed to be the same elsewhere."""
+    exact = not isinstance(manifest.task, tasks.TensorTask)
     axes = list(enumerate(tensor.shape))
+    free = ((index, axis) for index, axis in axes if isinstance(axis, str))
     return Declared(
         tensor,
         np.dtype(tensor.dtype),
         tuple((index, axis) for index, axis in axes if isinstance(axis, int)),
-        tuple((index, axis) for index, axis in axes if isinstance(axis, str)),
+        tuple(pair for pair in free if exact or (manifest.batched and pair[0] == 0)),
+        exact,
     )
 
 
@@ -113,13 +127,28 @@ def check_tensor(one: Declared, array: np.ndarray) -> None:
         raise InputError(
             f"input '{tensor.name}' has shape {list(shape)}, the model takes {expected}"
         )
-    if one.dtype.kind == "f" and not finite(array):
+    kind = one.dtype.kind
+    if kind == "f" and one.exact and not finite(array):
         raise InputError(f"input '{tensor.name}' holds NaN or an infinity")
+    if kind == "O":
+        check_text(tensor.name, array)
+
+
+def check_text(name: str, array: np.ndarray) -> None:
+    """Strings reach a model as text. InputError where their bytes are none."""
+    for index, element in enumerate(array.ravel()):
+        try:
+            if isinstance(element, bytes):
+                element.decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"input '{name}': element {index} is not UTF-8: {error}") from error
 
 
 def fits(one: Declared, shape: tuple[int, ...]) -> bool:
-    """Whether an array of `shape` is what is declared, and not empty."""
-    if len(shape) != len(one.tensor.shape) or 0 in shape:
+    """Whether an array of `shape` is what is declared, and not empty where it must not be."""
+    if one.tensor.shape == bundle.ANY_RANK:
+        return True
+    if len(shape) != len(one.tensor.shape) or (one.exact and 0 in shape):
         return False
     for index, count in one.fixed:  # noqa: SIM110 - twice as fast as all() of a generator, for every request
         if shape[index] != count:

@@ -5,7 +5,7 @@ from litestar.di import NamedDependency
 
 from service.errors import Unavailable
 from service.link import Link
-from service.routing import Router
+from service.routing import Router, Table
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -24,16 +24,8 @@ class Health(Controller):
     @get("/v2/health/ready", summary="Should requests be sent here?", sync_to_thread=False)
     def ready(self, router: NamedDependency[Router]) -> Response[dict[str, bool | str]]:
         """True once every model has been loaded, and until the service drains."""
-        table = router.table
-        failed = [
-            f"{t.model}/{t.version}: {t.reason}" for t in table.targets if t.state == "failed"
-        ]
-        if table.ready and not table.draining and not failed:
+        if (why := unready(router.table)) is None:
             return Response({"ready": True})
-        if table.draining:
-            why = "the service is shutting down"
-        else:
-            why = "; ".join(failed) or "models are loading"
         return Response({"ready": False, "error": why}, status_code=503)
 
     @get("/metrics", media_type=EXPOSITION, summary="Prometheus metrics")
@@ -43,3 +35,13 @@ class Health(Controller):
         if not isinstance(page, bytes):
             raise Unavailable("control gave no metrics")
         return Response(page, media_type=EXPOSITION)
+
+
+def unready(table: Table) -> str | None:
+    """Why no requests should be sent here, None where they should."""
+    if table.draining:
+        return "the service is shutting down"
+    failed = [f"{t.model}/{t.version}: {t.reason}" for t in table.targets if t.state == "failed"]
+    if failed or not table.ready:
+        return "; ".join(failed) or "models are loading"
+    return None

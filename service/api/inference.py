@@ -11,7 +11,7 @@ from models.bundle import Tensor
 from service.api import values
 from service.api.connection import unless_gone
 from service.api.infer import InferRoute, Said, answer_headers
-from service.routing import Router, unavailable
+from service.routing import Router, Target, unavailable
 from service.settings import Settings
 
 VERSION = importlib.metadata.version("evergreen-serving")
@@ -30,7 +30,7 @@ class Inference(Controller):
     @get("/", summary="Server metadata", sync_to_thread=False)
     def server(self) -> dict[str, Any]:
         """Name, version and the extensions that work."""
-        return {"name": "evergreen", "version": VERSION, "extensions": EXTENSIONS}
+        return server_metadata()
 
     @get("/models", summary="Names of the models", sync_to_thread=False)
     def names(self, router: NamedDependency[Router]) -> dict[str, list[str]]:
@@ -66,15 +66,7 @@ class Inference(Controller):
         version: FromPath[str | None] = None,
     ) -> dict[str, Any]:
         """Inputs and outputs; -1 stands for an axis of any length, the first is the batch."""
-        target = router.find(name, version)
-        manifest = router.opened(target).manifest
-        return {
-            "name": name,
-            "versions": [str(t.version) for t in router.table.targets if t.model == name],
-            "platform": "onnxruntime_onnx",
-            "inputs": [described(tensor) for tensor in manifest.inputs],
-            "outputs": [described(tensor) for tensor in manifest.outputs],
-        }
+        return model_metadata(router, router.find(name, version))
 
     @get(
         ["/models/{name:str}/config", "/models/{name:str}/versions/{version:str}/config"],
@@ -89,19 +81,7 @@ class Inference(Controller):
         version: FromPath[str | None] = None,
     ) -> dict[str, Any]:
         """The model's configuration in Triton's words."""
-        target = router.find(name, version)
-        manifest = router.opened(target).manifest
-        return {
-            "name": name,
-            "platform": "onnxruntime_onnx",
-            "backend": "onnxruntime",
-            "version_policy": {"specific": {"versions": [target.version]}},
-            "max_batch_size": settings.max_request_rows,
-            "input": [configured(tensor) for tensor in manifest.inputs],
-            "output": [configured(tensor) for tensor in manifest.outputs],
-            "instance_group": [{"count": target.report.get("instances", 1), "kind": "KIND_AUTO"}],
-            "dynamic_batching": {},
-        }
+        return model_config(router, router.find(name, version), settings)
 
     @post(
         ["/models/{name:str}/infer", "/models/{name:str}/versions/{version:str}/infer"],
@@ -133,18 +113,54 @@ class Inference(Controller):
         return Response(answer.body, headers=headers, media_type=media)
 
 
+def server_metadata() -> dict[str, Any]:
+    """What the service tells of itself."""
+    return {"name": "evergreen", "version": VERSION, "extensions": EXTENSIONS}
+
+
+def model_metadata(router: Router, target: Target) -> dict[str, Any]:
+    """What a version takes and gives. Unavailable until it has been loaded once."""
+    manifest = router.opened(target).manifest
+    return {
+        "name": target.model,
+        "versions": [str(t.version) for t in router.table.targets if t.model == target.model],
+        "platform": "onnxruntime_onnx",
+        "inputs": [described(tensor) for tensor in manifest.inputs],
+        "outputs": [described(tensor) for tensor in manifest.outputs],
+    }
+
+
+def model_config(router: Router, target: Target, settings: Settings) -> dict[str, Any]:
+    """A version's configuration in Triton's words. Unavailable until it has been loaded once."""
+    manifest = router.opened(target).manifest
+    batched = manifest.batched
+    config: dict[str, Any] = {
+        "name": target.model,
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "version_policy": {"specific": {"versions": [target.version]}},
+        "max_batch_size": settings.max_request_rows if batched else 0,
+        "input": [configured(tensor, batched) for tensor in manifest.inputs],
+        "output": [configured(tensor, batched) for tensor in manifest.outputs],
+        "instance_group": [{"count": target.report.get("instances", 1), "kind": "KIND_AUTO"}],
+    }
+    # Whether the key is there is what tells a client.
+    return config | ({"dynamic_batching": {}} if batched else {})
+
+
 def described(tensor: Tensor) -> dict[str, Any]:
     """A tensor as the metadata tells it."""
     shape = [-1 if isinstance(axis, str) else axis for axis in tensor.shape]
     return {"name": tensor.name, "datatype": values.NAMES[tensor.dtype], "shape": shape}
 
 
-def configured(tensor: Tensor) -> dict[str, Any]:
-    """A tensor as the configuration tells it: without the batch axis, with Triton's type names."""
+def configured(tensor: Tensor, batched: bool) -> dict[str, Any]:
+    """A tensor as the configuration tells it: without the batch axis, where there is one, and with Triton's type names."""
     datatype = values.NAMES[tensor.dtype]
-    dims = [-1 if isinstance(axis, str) else axis for axis in tensor.shape[1:]]
-    return {
+    axes = tensor.shape[1:] if batched else tensor.shape
+    told: dict[str, Any] = {
         "name": tensor.name,
         "data_type": "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}",
-        "dims": dims,
+        "dims": [-1 if isinstance(axis, str) else axis for axis in axes],
     }
+    return told | ({"optional": True} if tensor.optional else {})

@@ -76,6 +76,10 @@ class Predictions(Controller):
 
 async def read_items(request: AnyRequest, target: Target, task: tasks.Task) -> list[object]:
     """The items in the body. UnsupportedMedia when its type is none that the task takes, InputError when it cannot be read."""
+    if isinstance(task, tasks.TensorTask):
+        raise InputError(
+            f"'{target.model}' takes tensors, of which only POST /v2/models/{target.model}/infer knows what to make"
+        )
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if isinstance(task, tasks.ImageTask):
         if kind == "multipart/form-data":

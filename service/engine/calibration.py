@@ -20,6 +20,7 @@ import msgspec
 
 from service.engine import cores
 from service.engine.latency import Bucket, Curve, knee, label
+from service.errors import DeviceLost, EngineError
 
 SIZES = (1, 2, 4, 8, 16, 32)
 ROUNDS = 3
@@ -46,7 +47,7 @@ class Sizes(msgspec.Struct, frozen=True):
 class Calibration(msgspec.Struct, frozen=True):
     """Caps by bucket with the curve behind them. `source` says where both come from."""
 
-    source: Literal["settings", "inherited", "kept", "measured"]
+    source: Literal["settings", "inherited", "kept", "measured", "alone"]
     caps: dict[Bucket, int]
     curve: tuple[Sizes, ...] = ()
 
@@ -106,17 +107,29 @@ def measure_bucket(bucket: Bucket, timed: Timed, budget: float) -> tuple[dict[in
             expected = 2 * best[rows // 2] if rows // 2 in best else 0.0
             if best and spent + best.get(rows, expected) > budget:
                 break
-            # Again where it looks hopeless: it may have been the machine's moment, not the size.
-            for _ in range(LOOKS):
-                seconds = timed(bucket, rows)
-                spent += seconds
-                best[rows] = min(seconds, best.get(rows, seconds))
-                if not hopeless(best, rows):
-                    break
+            try:
+                spent += look(bucket, rows, timed, best)
+            except EngineError as error:
+                if rows == 1 or isinstance(error, DeviceLost):
+                    raise
+                best.pop(rows, None)  # what does not fit is no size for a batch
+                break
             if hopeless(best, rows):
                 break
         sizes = [rows for rows in best if not hopeless(best, rows)]
     return best, spent
+
+
+def look(bucket: Bucket, rows: int, timed: Timed, best: dict[int, float]) -> float:
+    """Run a size, again where it looks hopeless: it may have been the machine's moment. The seconds spent; `best` learns the fastest."""
+    spent = 0.0
+    for _ in range(LOOKS):
+        seconds = timed(bucket, rows)
+        spent += seconds
+        best[rows] = min(seconds, best.get(rows, seconds))
+        if not hopeless(best, rows):
+            break
+    return spent
 
 
 def hopeless(seconds: Mapping[int, float], rows: int) -> bool:

@@ -101,9 +101,8 @@ class EngineClient:
         if self._channel.backlog > MAX_BACKLOG:
             raise errors.QueueFull("the engine does not take what it was sent already")
         heads, body = wire.pack(tensors)
-        rows = len(next(iter(tensors.values())))
         number = next(self._ids)
-        message = wire.Infer(number, rows, heads, outputs, deadline, priority)
+        message = wire.Infer(number, heads, outputs, deadline, priority)
         try:
             result, answer = await self._ask(number, message, body, deadline + GRACE)
         except asyncio.CancelledError:

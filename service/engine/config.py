@@ -25,7 +25,8 @@ class Options(msgspec.Struct, frozen=True):
 
     A batch holds at most `max_batch_rows` rows (measured at the first load where it is None) and
     `max_batch_tokens` rows x padded length; a run that takes longer than `hang_limit_s` ends the engine.
-    `curves`: a directory where measured batch times are kept.
+    `curves`: a directory where measured batch times are kept. An engine takes at most `memory_mb` of memory (a share of the
+    machine's where it is None), and loads no file of more than `max_model_mb`.
     """
 
     provider: Provider = "auto"
@@ -41,6 +42,8 @@ class Options(msgspec.Struct, frozen=True):
     max_delay_ms: float = 0.0
     hang_limit_s: float = 30.0
     curves: str | None = None
+    memory_mb: int | None = None
+    max_model_mb: int = 2048
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -24,6 +24,14 @@ def affinity() -> int:
 
 def quotas(root: Path = ROOT) -> Iterator[float]:
     """The CPU quota, in cores, of this process's cgroup and of each one above it that has one."""
+    for version, folder in cgroups(root, "cpu"):
+        quota = quota_v2(folder) if version == 2 else quota_v1(folder)
+        if quota is not None:
+            yield quota
+
+
+def cgroups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
+    """(version, folder) of this process's cgroup for `controller`, and of each one above it. A folder need not be there."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -31,16 +39,15 @@ def quotas(root: Path = ROOT) -> Iterator[float]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:  # version 2: one hierarchy for everything
-            mount, read = root / "sys/fs/cgroup", quota_v2
-        elif "cpu" in controllers.split(","):
-            mount, read = root / "sys/fs/cgroup" / controllers, quota_v1
+            version, mount = 2, root / "sys/fs/cgroup"
+        elif controller in controllers.split(","):
+            version, mount = 1, root / "sys/fs/cgroup" / controllers
         else:
             continue
         # Inside a container the path may be the host's, which is not mounted; the mount itself is then the container's.
         place = PurePosixPath(path.lstrip("/"))
         for folder in [place, *place.parents]:
-            if (quota := read(mount / folder)) is not None:
-                yield quota
+            yield version, mount / folder
 
 
 def quota_v2(folder: Path) -> float | None:

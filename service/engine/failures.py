@@ -23,12 +23,21 @@ _DEVICE = re.compile(
     r"|(CUBLAS|CUDNN)_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR|MAPPING_ERROR|NOT_INITIALIZED)"
     r"|TensorRT EP execution context enqueue failed"
 )
+_CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : |Load model from \S+ failed:")
+"""Where a file lies is nobody's business but the operator's."""
+_SOURCE = re.compile(r"\s*/\S+\.(?:cc|cpp|h):\d+ .*?\)\S*(?: const)?(?: \[with [^\]]*\])? ")
+"""A file, a line and the signature of a C++ function, in front of the words."""
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether something did not fit into memory."""
+    return isinstance(error, MemoryError) or _MEMORY.search(str(error)) is not None
 
 
 def classify(error: Exception) -> EngineError:
     """The error as the engine acts on it: a smaller batch, a new engine, or the caller's own failure."""
     text = str(error)
-    if isinstance(error, MemoryError) or _MEMORY.search(text):
+    if lacks_memory(error):
         return OutOfMemory(f"the batch did not fit into memory: {first_line(text)}")
     if _DEVICE.search(text):
         return DeviceLost(f"the device failed: {first_line(text)}")
@@ -36,5 +45,6 @@ def classify(error: Exception) -> EngineError:
 
 
 def first_line(text: str) -> str:
-    """What a caller is told of a message that may be pages long."""
-    return next(iter(text.splitlines()), "without a word")[:MOST_CHARACTERS]
+    """What a caller is told of a message that may be pages long: without codes, and without ONNX Runtime's own source lines."""
+    plain = _SOURCE.sub(" ", _CODE.sub("", text)).strip()
+    return next(iter(plain.splitlines()), "without a word")[:MOST_CHARACTERS]

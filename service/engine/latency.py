@@ -4,6 +4,7 @@ curve (bucket -> rows -> seconds)  ->  knee: the rows that a batch of the bucket
 learn(bucket, rows, seconds)       ->  seconds(bucket, rows): what the next such batch is expected to take
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +17,20 @@ WEIGHT = 0.2
 FADE_SECONDS = 10.0
 """The time in which half of what was slower than the fastest run is forgotten, when nothing ran meanwhile."""
 
+MOST_LEARNED = 128
+"""Buckets that are remembered beside those measured at load: callers choose shapes, and may choose many."""
+
 
 class Bucket(NamedTuple):
     """With whom a request may share a batch. `length`: what rows are padded to, 1 where nothing is padded; `shapes`: where shapes must agree."""
 
     length: int
     shapes: tuple[tuple[int, ...], ...] = ()
+
+
+def elements(bucket: Bucket) -> int:
+    """Numbers in one row, where shapes tell; else 1."""
+    return sum(map(math.prod, bucket.shapes)) if bucket.shapes else 1
 
 
 Curve = Mapping[Bucket, Mapping[int, float]]
@@ -56,10 +65,14 @@ class LatencyTable:
             for bucket, sizes in (curve or {}).items()
         }
         self._sizes = {bucket: sorted(cells) for bucket, cells in self._cells.items()}
+        self._learned: dict[Bucket, None] = {}
+        """Those that were not measured; whichever ran last is last."""
 
     def learn(self, bucket: Bucket, rows: int, seconds: float, now: float) -> None:
         """A batch of `rows` rows took `seconds` and ended at `now`."""
-        cells = self._cells.setdefault(bucket, {})
+        cells = self._cells.get(bucket)
+        if cells is None or bucket in self._learned:
+            cells = self._remember(bucket)
         cell = cells.get(rows)
         if cell is None:
             cells[rows] = Cell(seconds, seconds, now)
@@ -68,6 +81,15 @@ class LatencyTable:
         cell.recent += WEIGHT * (seconds - cell.recent)
         cell.fastest = min(cell.fastest, seconds)
         cell.at = now
+
+    def _remember(self, bucket: Bucket) -> dict[int, Cell]:
+        """The cells of a bucket that was not measured. Beyond the limit the one that has not run for longest is forgotten."""
+        self._learned.pop(bucket, None)
+        self._learned[bucket] = None
+        if len(self._learned) > MOST_LEARNED:
+            oldest = next(iter(self._learned))
+            del self._learned[oldest], self._cells[oldest], self._sizes[oldest]
+        return self._cells.setdefault(bucket, {})
 
     def seconds(self, bucket: Bucket, rows: int, now: float) -> float:
         """What a batch is expected to take; 0 where nothing like it has run, for nobody is refused on a guess."""

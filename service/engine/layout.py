@@ -28,6 +28,8 @@ class Column(NamedTuple):
 class Layout:
     """The batches of one model."""
 
+    batched = True
+
     def __init__(self, manifest: bundle.Manifest) -> None:
         self._manifest = manifest
         padding = manifest.padding
@@ -44,6 +46,11 @@ class Layout:
         self.dtypes = {
             tensor.name: np.dtype(tensor.dtype) for tensor in (*manifest.inputs, *manifest.outputs)
         }
+        self._texts = [one.name for one in manifest.inputs if self.dtypes[one.name].hasobject]
+
+    def rows(self, tensors: Tensors) -> int:
+        """How many rows a request brings to a batch."""
+        return count_rows(tensors)
 
     def bucket(self, tensors: Tensors) -> Bucket:
         """Requests of equal buckets may share a batch: the padded length, or else the shapes of the rows."""
@@ -52,8 +59,8 @@ class Layout:
         return Bucket(self._padded(self.length(tensors)))
 
     def buckets(self, kept: Tensors) -> tuple[Bucket, ...]:
-        """Every bucket that the manifest declares, or the one of the kept rows."""
-        return tuple(map(Bucket, self._lengths)) or (self.bucket(kept),)
+        """Every bucket that the manifest declares, or the one of the kept rows, where there are any."""
+        return tuple(map(Bucket, self._lengths)) or ((self.bucket(kept),) if kept else ())
 
     def length(self, tensors: Tensors) -> int:
         """What a caller sent along the padded axis; 0 where nothing is padded."""
@@ -87,6 +94,8 @@ class Layout:
                 batch[name] = np.concatenate(arrays)
             else:
                 batch[name] = as_it_lies(arrays[0])
+        for name in self._texts:
+            batch[name] = as_text(batch[name])
         return batch
 
     def fill(self, buffers: Tensors, requests: Sequence[Tensors]) -> None:
@@ -159,6 +168,40 @@ class Layout:
         return whole if len(whole) == len(sizes) else None
 
 
+class Alone(Layout):
+    """Every request runs by itself, as it came: nothing is known of its axes, and optional inputs may be missing."""
+
+    batched = False
+
+    def rows(self, tensors: Tensors) -> int:
+        return 1
+
+    def bucket(self, tensors: Tensors) -> Bucket:
+        return Bucket(1, tuple(array.shape for array in tensors.values()))
+
+    def join(self, requests: Sequence[Tensors], length: int) -> Tensors:
+        (request,) = requests
+        texts = self._texts
+        return {
+            name: as_text(array) if name in texts else as_it_lies(array)
+            for name, array in request.items()
+        }
+
+    def bindable(self, bucket: Bucket, rows: int) -> bool:
+        return False
+
+    def cut(self, requests: Sequence[Tensors], outputs: Mapping[str, np.ndarray]) -> list[Tensors]:
+        return [dict(outputs)]
+
+    def example(self, kept: Tensors, bucket: Bucket, rows: int) -> Tensors:
+        return kept
+
+
+def layout(manifest: bundle.Manifest) -> Layout:
+    """How requests to this version are run."""
+    return Layout(manifest) if manifest.batched else Alone(manifest)
+
+
 def column(tensor: bundle.Tensor, padding: bundle.Padding | None) -> Column:
     """How one input is joined."""
     if padding is None or tensor.name not in padding.values:
@@ -174,6 +217,14 @@ def count_rows(tensors: Tensors) -> int:
 def as_it_lies(array: np.ndarray) -> np.ndarray:
     """`array` itself where ONNX Runtime can read it in place: its kernels expect elements at aligned addresses."""
     return array if array.flags.c_contiguous and array.flags.aligned else array.copy()
+
+
+def as_text(array: np.ndarray) -> np.ndarray:
+    """Callers send bytes; ONNX Runtime takes text, and would take the name of anything else."""
+    text = np.empty(array.shape, object)
+    elements = (one.decode() if isinstance(one, bytes) else one for one in array.ravel())
+    text.ravel()[:] = list(elements)
+    return text
 
 
 def pad(arrays: Sequence[np.ndarray], axis: int, length: int, value: float) -> np.ndarray:

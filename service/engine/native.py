@@ -3,17 +3,24 @@
 It must not know variants, requests or batches.
 """
 
+import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
 from models.errors import BundleError
 from service.engine import failures, providers
 from service.engine.config import Options
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
+_OPSET = re.compile(
+    r"Opset (\d+) is under development.*official support for domain (\S+) is till opset (\d+)", re.S
+)
 UNCAPTURABLE = frozenset(
     (
         *("If", "Loop", "Scan"),  # which nodes run depends on values
@@ -50,11 +57,52 @@ def build(
             enable_fallback=0,
         )
     except Exception as error:
-        reason = f"{path.name} cannot be loaded: {failures.first_line(str(error))}"
+        reason = f"{path.name} cannot be loaded: {why(str(error))}"
         raise (BundleError if provider == "cpu" else providers.Misplaced)(reason) from error
     if provider != "cpu" and not providers.operators(session, provider):
         raise providers.Misplaced(f"ONNX Runtime put no node of {path.name} on {provider}")
     return session
+
+
+def why(text: str) -> str:
+    """What ONNX Runtime says of a file, in a sentence."""
+    if (found := _OPSET.search(text)) is None:
+        return failures.first_line(text)
+    opset, domain, most = found.groups()
+    return f"it is written for opset {opset} of {domain}, ONNX Runtime {ort.__version__} knows them up to {most}"
+
+
+def domains() -> frozenset[str]:
+    """The domains of the operators that this build knows; "" is ONNX's own."""
+    return frozenset(schema.domain for schema in get_all_operator_schema())
+
+
+def rounds(provider: str, options: Options) -> bool:
+    """Whether float32 products keep only ten bits of the mantissa."""
+    return provider != "cpu" and options.gpu.tf32
+
+
+def run_for(
+    session: ort.InferenceSession, inputs: Mapping[str, np.ndarray], seconds: float
+) -> dict[str, np.ndarray]:
+    """All outputs of one run that is stopped after so many seconds. ONNX Runtime's exceptions; TimeoutError when it was stopped."""
+    options = ort.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", "-1")
+
+    def stop() -> None:
+        options.terminate = True
+
+    timer = threading.Timer(seconds, stop)
+    timer.start()
+    try:
+        arrays = session.run(None, inputs, options)
+    except Exception as error:
+        if options.terminate:
+            raise TimeoutError(f"a run took longer than {seconds:.3g} s") from error
+        raise
+    finally:
+        timer.cancel()
+    return {one.name: array for one, array in zip(session.get_outputs(), arrays, strict=True)}
 
 
 def session_options(options: Options) -> ort.SessionOptions:

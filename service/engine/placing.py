@@ -33,21 +33,36 @@ class Placed(NamedTuple):
     graphs: str | None = None
 
 
-def place(file: File, provider: str, layout: Layout, kept: Tensors, options: Options) -> Placed:
-    """Build what runs `file` on `provider`. Raises Misplaced when it does not run there, BundleError when it is no model."""
+def place(
+    file: File,
+    provider: str,
+    layout: Layout,
+    kept: Tensors,
+    options: Options,
+    first: ort.InferenceSession | None = None,
+) -> Placed:
+    """Build what runs `file` on `provider`, around its `first` session there where that is built already.
+
+    Raises Misplaced when it does not run there, BundleError when it is no model.
+    """
     if provider == "cpu":
-        session = native.build(file.path, provider, options)
+        session = first or native.build(file.path, provider, options)
         nodes = providers.count_nodes(session)
         return Placed(Shared(session, layout), nodes, options.instances)
-    return place_on_device(file, provider, layout, kept, options)
+    return place_on_device(file, provider, layout, kept, options, first)
 
 
 def place_on_device(
-    file: File, provider: str, layout: Layout, kept: Tensors, options: Options
+    file: File,
+    provider: str,
+    layout: Layout,
+    kept: Tensors,
+    options: Options,
+    first: ort.InferenceSession | None,
 ) -> Placed:
     """One session with buffers of its own for each instance: runs of one CUDA session share a stream."""
     told = tensorrt_options(file, layout, kept, options) if provider == "tensorrt" else None
-    first = native.build(file.path, provider, options, told)
+    first = first or native.build(file.path, provider, options, told)
     stray = providers.strays(first)
     if stray is not None and options.strict and options.provider != "auto":
         raise providers.Misplaced(stray)

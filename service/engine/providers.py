@@ -8,12 +8,16 @@ import ctypes
 import importlib.metadata
 import importlib.util
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import onnxruntime as ort
 
 from service.errors import SettingsError
 from service.settings import Provider
+
+T = TypeVar("T")
 
 CUDA_LIBRARIES = (
     "libcudart.so.13",
@@ -53,6 +57,21 @@ def choose(requested: Provider, strict: bool) -> tuple[str, str | None]:
     if strict and requested not in ("auto", found):
         raise SettingsError(f"provider '{requested}' was asked for, but {reason}")
     return found, reason
+
+
+def on_best(requested: Provider, strict: bool, load: Callable[[str, str | None], T]) -> T:
+    """What `load` makes on the best provider that really runs it; it is told the provider, and why that is not what could be hoped for.
+
+    Raises SettingsError in strict mode when it is not what was asked for.
+    """
+    provider, reason = choose(requested, strict)
+    while True:
+        try:
+            return load(provider, reason)
+        except Misplaced as error:
+            if strict and requested != "auto":
+                raise SettingsError(f"provider '{requested}' was asked for, but {error}") from error
+            provider, reason = LESS[provider], str(error)
 
 
 def why_no_cuda() -> str | None:

@@ -22,6 +22,10 @@ class Runs(Protocol):
         """Each request's outputs; EngineError when the batch failed."""
         ...
 
+    def rows(self, tensors: Tensors) -> int:
+        """How many rows a request brings; one of more can be run in parts."""
+        ...
+
 
 class Ran(NamedTuple):
     """What became of a batch. `whole`: it ran in one piece, so that its time says something.
@@ -68,7 +72,7 @@ def run_smaller(
     session: Runs, requests: Sequence[Tensors], wanted: Sequence[str] | None, error: OutOfMemory
 ) -> Ran:
     """What did not fit into memory, in halves: of the requests, or of the rows of the only one."""
-    rows = sum(map(count_rows, requests))
+    rows = sum(map(session.rows, requests))
     if len(requests) > 1:
         return run_apart(session, requests, wanted, rows)
     if rows == 1:

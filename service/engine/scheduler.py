@@ -12,13 +12,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from service.engine.lanes import Entry, Key, Lane
-from service.engine.latency import Bucket, LatencyTable
+from service.engine.latency import Bucket, LatencyTable, elements, label
 from service.errors import DeadlineUnmeetable, QueueFull
 
 AGEING_SECONDS = 0.5
 """Who has waited this long goes before higher priorities in every second batch."""
 RESTORE_AFTER = 64
 """Full batches without an error after which a cap that memory has halved grows by one row."""
+MOST_LOWERED = 64
+"""Buckets whose caps memory has lowered and that are remembered: callers choose shapes, and may choose many."""
+OTHER = "other"
+"""What stands for every bucket that was not measured, where buckets are named."""
 UNKNOWN_SECONDS = 1.0
 """When to come back, before anything has been measured."""
 
@@ -48,6 +52,14 @@ class Batch:
     expected: float
 
 
+@dataclass(slots=True)
+class Lowered:
+    """A cap that memory has lowered. `full`: full batches without an error since it last changed."""
+
+    cap: int
+    full: int = 0
+
+
 class Scheduler:
     """The queue of one engine. Not thread-safe: the engine holds a lock while it asks.
 
@@ -59,9 +71,8 @@ class Scheduler:
         self.limits = limits
         self.latency = latency
         self.queued_rows = 0
-        self._caps = dict(caps)
         self._ceilings = dict(caps)
-        self._full: dict[Bucket, int] = {}
+        self._lowered: dict[Bucket, Lowered] = {}
         self._lanes: dict[Bucket, Lane] = {}
         self._entries: dict[Key, Entry] = {}
         self._queued_seconds = 0.0
@@ -151,8 +162,11 @@ class Scheduler:
 
     def out_of_memory(self, bucket: Bucket, rows: int) -> None:
         """`rows` rows of `bucket` did not fit into memory: from now on at most half of them."""
-        self._caps[bucket] = max(1, min(self.cap(bucket), rows // 2))
-        self._full[bucket] = 0
+        cap = max(1, min(self.cap(bucket), rows // 2))
+        self._lowered.pop(bucket, None)
+        self._lowered[bucket] = Lowered(cap)
+        if len(self._lowered) > MOST_LOWERED:
+            del self._lowered[next(iter(self._lowered))]
 
     # -- seen from outside
 
@@ -171,14 +185,15 @@ class Scheduler:
 
     def cap(self, bucket: Bucket) -> int:
         """Most rows in a batch of `bucket` as things stand."""
-        cap = self._caps.get(bucket)
-        if cap is None:
-            cap = self._caps[bucket] = self._ceilings[bucket] = self._nearest(bucket)
+        lowered = self._lowered.get(bucket)
+        cap = self._ceiling(bucket) if lowered is None else lowered.cap
         return max(1, min(cap, self.limits.max_batch_tokens // bucket.length))
 
-    def caps(self) -> dict[Bucket, int]:
-        """Every bucket's cap."""
-        return {bucket: self.cap(bucket) for bucket in list(self._caps)}
+    def caps(self) -> dict[str, int]:
+        """The cap of every bucket that was measured, by its name; those of others that memory has lowered count as one."""
+        caps = {label(bucket): self.cap(bucket) for bucket in self._ceilings}
+        others = [one.cap for bucket, one in self._lowered.items() if bucket not in self._ceilings]
+        return caps | ({OTHER: min(others)} if others else {})
 
     def wake_at(self, now: float) -> float | None:
         """When to look again although nothing came or ended: the next deadline, or the end of a wait for company."""
@@ -272,20 +287,28 @@ class Scheduler:
 
     def _restore(self, batch: Batch) -> None:
         """Let a cap that memory has lowered grow back slowly."""
-        bucket = batch.bucket
-        if batch.rows < self.cap(bucket) or self._caps[bucket] >= self._ceilings[bucket]:
+        lowered = self._lowered.get(batch.bucket)
+        if lowered is None or batch.rows < self.cap(batch.bucket):
             return
-        self._full[bucket] = self._full.get(bucket, 0) + 1
-        if self._full[bucket] >= RESTORE_AFTER:
-            self._full[bucket] = 0
-            self._caps[bucket] += 1
+        lowered.full += 1
+        if lowered.full >= RESTORE_AFTER:
+            lowered.full = 0
+            lowered.cap += 1
+        if lowered.cap >= self._ceiling(batch.bucket):
+            del self._lowered[batch.bucket]
 
-    def _nearest(self, bucket: Bucket) -> int:
-        """The cap of the known bucket of nearest length; a row alone is always right where none is known."""
+    def _ceiling(self, bucket: Bucket) -> int:
+        """The cap as it was measured, or for rows that were not: that of the nearest length, with no more elements in a batch.
+
+        Nothing is kept of it: callers choose shapes. A row alone is always right where nothing was measured.
+        """
+        if (known := self._ceilings.get(bucket)) is not None:
+            return known
         if not self._ceilings:
             return 1
-        known = min(self._ceilings, key=lambda other: abs(other.length - bucket.length))
-        return self._ceilings[known]
+        nearest = min(self._ceilings, key=lambda other: abs(other.length - bucket.length))
+        cap = self._ceilings[nearest]
+        return max(1, min(cap, cap * elements(nearest) // max(1, elements(bucket))))
 
     def _running_seconds(self, now: float) -> float:
         """What is left of the batches that run."""

@@ -22,7 +22,7 @@ from service.engine import calibration, runner, wire
 from service.engine.calibration import Calibration
 from service.engine.config import Config
 from service.engine.lanes import Entry, Key
-from service.engine.latency import LatencyTable, label
+from service.engine.latency import LatencyTable
 from service.engine.lifeline import Lifeline, Said
 from service.engine.runner import Ran, Tensors
 from service.engine.scheduler import Batch, Limits, Scheduler
@@ -44,6 +44,9 @@ LEAVE_SECONDS = 1.0
 """The longest that last answers may take to leave an engine that cannot go on."""
 LEFT = 70
 """Exit code of an engine that left by itself: a hung run, a lost device."""
+
+MOST_ANSWER_BYTES = 256 * 1024 * 1024
+"""An answer beyond it is not sent: the front end that has to turn it into text serves others, too."""
 
 EngineChannel = wire.Channel[wire.EngineMessage]
 
@@ -146,7 +149,7 @@ class Engine:
                 with self._lock:
                     queued, caps = self._scheduler.queued_rows, self._scheduler.caps()
                 self._metrics.queue_rows.set(queued)
-                self._metrics.show_caps({label(bucket): cap for bucket, cap in caps.items()})
+                self._metrics.show_caps(caps)
                 channel.send(wire.Stats(message.id, snapshot(self._metrics.registry)))
             case wire.Hold():
                 with self._lock:
@@ -161,7 +164,7 @@ class Engine:
         entry = Entry(
             key=(id(channel), message.id),
             bucket=self._session.bucket(tensors),
-            rows=message.rows,
+            rows=self._session.rows(tensors),
             arrived=now,
             deadline=message.deadline,
             priority=message.priority,
@@ -363,6 +366,10 @@ class Engine:
             if isinstance(answer, EngineError):
                 raise answer
             heads, body = wire.pack({name: answer[name] for name in job.message.outputs})
+            if (size := sum(map(len, body))) > MOST_ANSWER_BYTES:
+                raise EngineError(
+                    f"the answer has {size:,} bytes, the limit is {MOST_ANSWER_BYTES:,}"
+                )
         except Exception as error:  # noqa: BLE001 - an output that cannot be sent must not cost its batch mates theirs
             self._metrics.count_refused("failed")
             self._fail(entry, runner.as_engine_error(error))

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from models import bundle
+from models import bundle, tasks
 from models.errors import BundleError
-from service.engine import failures, placing, providers, variants
+from models.tasks import TensorTask
+from service.engine import failures, graph, native, placing, providers, variants
 from service.engine.binding import Runner
 from service.engine.config import Options
 from service.engine.latency import Bucket
-from service.engine.layout import Layout, Tensors, count_rows
-from service.errors import DeviceLost, EngineError, OutOfMemory, SettingsError
+from service.engine.layout import Layout, Tensors, layout
+from service.errors import DeviceLost, EngineError, OutOfMemory
 
 __all__ = ["Session", "Tensors"]
 
@@ -27,13 +28,15 @@ class Session:
     """A loaded and tested version. `run` may be called from several threads."""
 
     def __init__(
-        self, manifest: bundle.Manifest, layout: Layout, kept: Tensors, runner: Runner
+        self, file: placing.File, task: tasks.Task, layout: Layout, kept: Tensors, runner: Runner
     ) -> None:
-        self.manifest = manifest
+        self.file = file
         self.report: dict[str, Any] = {}
         self._layout = layout
         self._kept = kept
         self._runner = runner
+        # Of bare tensors nobody has said that NaN means nothing.
+        self._numbers = not isinstance(task, TensorTask)
 
     @classmethod
     def load(cls, directory: Path, options: Options) -> "Session":
@@ -43,6 +46,15 @@ class Session:
         not there in strict mode.
         """
         return Loading(directory, options).session()
+
+    @property
+    def batched(self) -> bool:
+        """Whether several requests may run together."""
+        return self._layout.batched
+
+    def rows(self, tensors: Tensors) -> int:
+        """How many rows a request brings to a batch."""
+        return self._layout.rows(tensors)
 
     def bucket(self, tensors: Tensors) -> Bucket:
         """Requests of equal buckets may share a batch."""
@@ -84,17 +96,18 @@ class Session:
         with another number of rows, OutOfMemory and DeviceLost among them.
         """
         names = wanted or self._layout.outputs
-        rows = sum(map(count_rows, requests))
+        rows = sum(map(self._layout.rows, requests))
         try:
             arrays = self._runner.run(requests, rows, names)
         except Exception as error:  # onnxruntime's classes derive from Exception itself
             raise failures.classify(error) from error
         outputs = dict(zip(names, arrays, strict=True))
         for name, array in outputs.items():
-            if array.ndim == 0 or len(array) != rows:
+            if self._layout.batched and (array.ndim == 0 or len(array) != rows):
                 raise EngineError(f"output '{name}' has shape {list(array.shape)} for {rows} rows")
             # A row of NaN may have spoilt its mates, where scales come from the whole batch: the engine runs them apart.
-            if array.dtype.kind == "f" and holds_nan(array):
+            matters = self._numbers or len(requests) > 1
+            if matters and array.dtype.kind == "f" and holds_nan(array):
                 raise EngineError(f"output '{name}' holds NaN")
         return self._layout.cut(requests, outputs)
 
@@ -109,19 +122,11 @@ class Loading:
         self._manifest = bundle.read(directory)
         bundle.verify(directory, self._manifest)
         self._kept, self._expected = bundle.read_samples(directory)
-        self._layout = Layout(self._manifest)
+        self._layout = layout(self._manifest)
 
     def session(self) -> Session:
         """The best variant on the best provider that really runs it."""
-        asked, strict = self._options.provider, self._options.strict
-        provider, reason = providers.choose(asked, strict)
-        while True:
-            try:
-                return self._on(provider, reason)
-            except providers.Misplaced as error:
-                if strict and asked != "auto":
-                    raise SettingsError(f"provider '{asked}' was asked for, but {error}") from error
-                provider, reason = providers.LESS[provider], str(error)
+        return providers.on_best(self._options.provider, self._options.strict, self._on)
 
     def _on(self, provider: str, reason: str | None) -> Session:
         manifest, options = self._manifest, self._options
@@ -130,8 +135,9 @@ class Loading:
             file = placing.File(
                 self._directory / variant.file, manifest.files[variant.file], variant.name
             )
+            graph.vet(file.path, options.max_model_mb, native.domains())
             placed = placing.place(file, provider, self._layout, self._kept, options)
-            session = Session(manifest, self._layout, self._kept, placed.runner)
+            session = Session(file, manifest.task, self._layout, self._kept, placed.runner)
             if complaint := self._self_test(session, variant, provider):
                 refused.append(f"{variant.name}: {complaint}")
                 continue
@@ -139,15 +145,8 @@ class Loading:
                 "variant": variant.name,
                 "independent": variant.independent,
                 "refused": refused,
-                "device": {
-                    "requested": options.provider,
-                    "provider": provider,
-                    "nodes": placed.nodes,
-                    "threads": options.threads,
-                    "reason": placed.reason or reason,
-                    "tf32": options.gpu.tf32 if provider != "cpu" else None,
-                    "graphs": placed.graphs,
-                },
+                "together": {"allowed": True, "reason": "the manifest says so"},
+                "device": device(placed, provider, reason, options),
                 "instances": placed.instances,
                 "load_seconds": round(time.monotonic() - self._started, 3),
             }
@@ -165,7 +164,7 @@ class Loading:
             raise
         except EngineError as error:
             return str(error)
-        rounds = provider != "cpu" and self._options.gpu.tf32
+        rounds = native.rounds(provider, self._options)
         return variants.disagreement(
             output.name,
             answer[output.name],
@@ -173,6 +172,21 @@ class Loading:
             variant,
             variants.TF32_FLOOR if rounds else variants.FLOOR,
         )
+
+
+def device(
+    placed: placing.Placed, provider: str, reason: str | None, options: Options
+) -> dict[str, Any]:
+    """What runs where, as a report tells it. `reason`: why the provider is not what could be hoped for."""
+    return {
+        "requested": options.provider,
+        "provider": provider,
+        "nodes": placed.nodes,
+        "threads": options.threads,
+        "reason": placed.reason or reason,
+        "tf32": options.gpu.tf32 if provider != "cpu" else None,
+        "graphs": placed.graphs,
+    }
 
 
 def holds_nan(array: np.ndarray) -> bool:

@@ -41,10 +41,9 @@ class Hello(msgspec.Struct, tag="hello", array_like=True):
 
 
 class Infer(msgspec.Struct, tag="infer", array_like=True):
-    """Run `rows` rows. `deadline` is in seconds of CLOCK_MONOTONIC, which all processes of a machine share."""
+    """Run `tensors`. `deadline` is in seconds of CLOCK_MONOTONIC, which all processes of a machine share."""
 
     id: int
-    rows: int
     tensors: list[Head]
     outputs: list[str]
     deadline: float

@@ -13,13 +13,14 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from models import bundle
 from models.errors import EvergreenError
-from service.engine import calibration, providers
+from service.engine import bare, calibration, failures, memory, providers
 from service.engine.calibration import Calibration
-from service.engine.config import Config
+from service.engine.config import Config, Options
 from service.engine.latency import Bucket
 from service.engine.lifeline import Lifeline, Said
-from service.engine.serving import Engine
+from service.engine.serving import LEFT, Engine
 from service.engine.session import Session
 from service.errors import EngineError
 
@@ -28,9 +29,20 @@ SWITCH_SECONDS = 0.0005
 
 def load(config: Config, threads: ThreadPoolExecutor) -> tuple[Session, Calibration]:
     """The session, measured and warm."""
-    options = config.options
+    options, directory = config.options, Path(config.directory)
     started = time.monotonic()
-    session = Session.load(Path(config.directory), options)
+    loading = bare.load if bundle.is_bare(directory) else Session.load
+    session = loading(directory, options)
+    calibrated = measured(session, config, threads) if session.batched else alone(session)
+    session.warm_up(calibrated.caps)
+    session.report["batching"] = calibrated.report()
+    session.report["load_seconds"] = round(time.monotonic() - started, 3)
+    return session, calibrated
+
+
+def measured(session: Session, config: Config, threads: ThreadPoolExecutor) -> Calibration:
+    """How batches scale here."""
+    options = config.options
 
     def timed(bucket: Bucket, rows: int) -> float:
         # As the engine will run it: requests of a row each, joined, in a run thread.
@@ -39,25 +51,54 @@ def load(config: Config, threads: ThreadPoolExecutor) -> tuple[Session, Calibrat
         threads.submit(session.run, requests).result()
         return time.perf_counter() - begun
 
-    calibrated = calibration.calibrate(
+    return calibration.calibrate(
         session.buckets(),
         timed,
         fixed=options.max_batch_rows,
         inherited=config.inherited,
         kept=Path(options.curves) / f"{kept_as(session)}.json" if options.curves else None,
     )
-    session.warm_up(calibrated.caps)
-    session.report["batching"] = calibrated.report()
-    session.report["load_seconds"] = round(time.monotonic() - started, 3)
-    return session, calibrated
+
+
+def alone(session: Session) -> Calibration:
+    """Nothing to measure: one request at a time, whatever the settings say."""
+    return Calibration("alone", dict.fromkeys(session.buckets(), 1))
 
 
 def kept_as(session: Session) -> str:
     """The name under which this version's batch times are kept."""
-    manifest, device = session.manifest, session.report["device"]
-    file = manifest.variant(session.report["variant"]).file
+    device = session.report["device"]
     runtime = {name: device[name] for name in ("provider", "threads")}
-    return calibration.key(manifest.files[file], runtime)
+    return calibration.key(session.file.sha256, runtime)
+
+
+def most_memory(options: Options) -> int:
+    """Bytes that this process may take."""
+    return memory.derived() if options.memory_mb is None else options.memory_mb << 20
+
+
+def why(error: Exception, options: Options) -> str:
+    """A failed load in a sentence."""
+    if failures.lacks_memory(error):
+        most = most_memory(options) >> 20
+        return f"the model does not fit into the {most:,} MB that an engine may take (engine_memory_mb)"
+    return str(error) if isinstance(error, EvergreenError) else f"{type(error).__name__}: {error}"
+
+
+def bound(config: Config, lifeline: Lifeline) -> None:
+    """From now on this process takes no more memory than it may: by the kernel's limit on the CPU, by a watch beside a GPU."""
+    options = config.options
+    most = most_memory(options)
+    provider, _ = providers.choose(options.provider, options.strict)
+
+    def leave(reason: str) -> None:
+        lifeline.say(Said(reason=reason))
+        os._exit(LEFT)
+
+    if provider == "cpu":
+        memory.limit(most)
+    else:
+        memory.watch(most, leave)
 
 
 def main() -> int:
@@ -69,12 +110,10 @@ def main() -> int:
     try:
         if clash := providers.clashing_wheels():
             raise EngineError(clash)
+        bound(config, lifeline)
         session, calibrated = load(config, threads)
-    except EvergreenError as error:
-        lifeline.say(Said("failed", str(error)))
-        return 1
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a bundle, its reason must be heard
-        lifeline.say(Said("failed", f"{type(error).__name__}: {error}"))
+        lifeline.say(Said("failed", why(error, config.options)))
         return 1
 
     async def serve() -> int:

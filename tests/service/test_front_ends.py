@@ -21,7 +21,7 @@ from service import front_ends
 from service.control import Control
 from service.engine.client import EngineClient
 from service.errors import SettingsError
-from service.front_ends import bind
+from service.front_ends import bind, reserve
 from service.settings import Settings
 
 FRONT_ENDS = 3
@@ -292,3 +292,59 @@ def test_a_program_that_would_share_its_port_keeps_it_for_itself(count: int):
         foreign.listen()
         with pytest.raises(SettingsError, match="cannot listen on"):
             bind("127.0.0.1", foreign.getsockname()[1], count)
+
+
+def shared(port: int) -> socket.socket:
+    """A listener as gRPC's library opens it."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen()
+    return listener
+
+
+def test_a_reserved_port_is_shared_by_front_ends_and_takes_no_connection_itself():
+    with reserve("127.0.0.1", 0) as held:
+        port = held.getsockname()[1]
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        with shared(port) as one, shared(port), socket.create_connection(("127.0.0.1", port)):
+            assert one.getsockname() == held.getsockname()
+
+
+@pytest.mark.parametrize("answering", [False, True])
+def test_a_second_service_on_a_reserved_port_is_refused(answering: bool):
+    with reserve("127.0.0.1", 0) as held, ExitStack() as stack:
+        port = held.getsockname()[1]
+        if answering:
+            stack.enter_context(shared(port))
+        says = f"cannot listen on 127.0.0.1:{port} for gRPC: Address already in use"
+        with pytest.raises(SettingsError, match=says):
+            reserve("127.0.0.1", port)
+
+
+def test_a_port_that_http_has_cannot_be_reserved():
+    (listener,) = bind("127.0.0.1", 0)
+    with listener, pytest.raises(SettingsError, match="for gRPC: Address already in use"):
+        reserve("127.0.0.1", listener.getsockname()[1])
+
+
+def test_a_port_whose_last_connections_are_closing_can_be_reserved():
+    with reserve("127.0.0.1", 0) as held:
+        port = held.getsockname()[1]
+        with shared(port) as listener:
+            caller = socket.create_connection(("127.0.0.1", port))
+            listener.accept()[0].close()  # the end that closes first waits for stragglers
+            assert caller.recv(1) == b""
+            caller.close()
+    reserve("127.0.0.1", port).close()
+
+
+def test_without_what_speaks_grpc_the_start_is_refused_with_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(front_ends, "find_spec", lambda name: None if name == "grpc" else name)
+    says = r"grpc_port is set, but grpc is not installed: pip install -e '\.\[grpc\]'"
+    with pytest.raises(SettingsError, match=says):
+        reserve("127.0.0.1", 0)

@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import oddities
 import pytest
 
-from service.engine import wire
+from service.engine import bare, wire
 from service.engine.client import Answer
+from service.engine.config import Options
 from service.errors import DeadlineExceeded, Unavailable
 from service.routing import Router, Table, Target
 
@@ -188,3 +190,28 @@ async def test_an_older_table_is_not_taken(swap: Swap):
     older = Table(1, True, False, {"toy-text": 1})
     assert await swap.router.apply(msgspec.to_builtins(older)) == 2
     assert swap.router.target("toy-text").version == 2
+
+
+async def test_a_version_without_a_manifest_is_opened_by_what_its_engine_reports(tmp_path: Path):
+    router = Router()
+    directory = oddities.save(tmp_path, oddities.linear())
+    session = bare.load(directory, Options(provider="cpu"))
+    starting = Target("odd", 1, str(directory), "starting")
+    ready = msgspec.structs.replace(starting, state="ready", report=session.report)
+
+    async def route(number: int, target: Target) -> None:
+        await router.apply(msgspec.to_builtins(Table(number, True, False, {"odd": 1}, (target,))))
+
+    await route(1, starting)
+    with pytest.raises(Unavailable, match="odd/1 is loading"):
+        router.opened(router.target("odd"))
+    await route(2, ready)
+    first = router.opened(router.target("odd"))
+    assert first.manifest.batched
+    await route(3, ready)
+    assert router.opened(router.target("odd")) is first
+    other = msgspec.to_builtins(msgspec.structs.replace(first.manifest, batched=False))
+    report = session.report | {"manifest": other}
+    await route(4, msgspec.structs.replace(ready, report=report))
+    assert not router.opened(router.target("odd")).manifest.batched
+    router.close()

@@ -131,3 +131,88 @@ def test_outputs_are_those_asked_for_in_that_order_or_else_all(image: Signature)
     assert image.check_outputs(["probabilities", "logits"]) == ["probabilities", "logits"]
     with pytest.raises(InputError, match="unexpected output 'y', the model gives logits, prob"):
         image.check_outputs(["logits", "y"])
+
+
+# -- what only a graph has declared
+
+
+def bare(*inputs: bundle.Tensor, batched: bool) -> Signature:
+    """As an engine tells it of a version without a manifest."""
+    output = bundle.Tensor("y", "float32", ("n",))
+    manifest = bundle.Manifest(
+        name="bare",
+        version=1,
+        description="",
+        task=tasks.TensorTask(),
+        labels=(),
+        inputs=inputs,
+        outputs=(output,),
+        variants=(),
+        metrics={},
+        training=None,
+        files={},
+        batched=batched,
+    )
+    return Signature(manifest, tasks.processor(manifest.task, Path()))
+
+
+STATE = (
+    bundle.Tensor("input", "float32", ("n", "t")),
+    bundle.Tensor("state", "float32", (2, "n", 4)),
+    bundle.Tensor("sr", "int32", ()),
+    bundle.Tensor("w", "float32", (3,), optional=True),
+)
+
+
+def test_a_request_that_runs_alone_is_one_row_whatever_its_shape():
+    one = bare(*STATE, batched=False)
+    sent = {
+        "input": np.ones((5, 7), np.float32),
+        "state": np.ones((2, 1, 4), np.float32),  # a graph may use one name for two lengths
+        "sr": np.array(16000, np.int32),
+    }
+    assert list(one.check(sent)) == ["input", "state", "sr"]
+    assert one.rows(sent) == 1
+    assert list(one.check(sent | {"w": np.ones(3, np.float32)})) == ["input", "state", "sr", "w"]
+
+
+def test_what_has_a_value_of_its_own_may_be_missing_and_nothing_else():
+    one = bare(*STATE, batched=False)
+    with pytest.raises(InputError, match="expected 3 inputs but got 1: 'input' is missing"):
+        one.check({"w": np.ones(3, np.float32)})
+    with pytest.raises(
+        InputError, match="unexpected input 'x', the model takes input, state, sr, w"
+    ):
+        one.check({"x": np.ones(3, np.float32)})
+
+
+def test_rows_are_counted_and_must_agree_where_they_run_together():
+    one = bare(
+        bundle.Tensor("a", "float32", ("batch", "t")),
+        bundle.Tensor("b", "float32", ("batch", "t")),
+        batched=True,
+    )
+    same = {"a": np.ones((2, 3), np.float32), "b": np.ones((2, 9), np.float32)}
+    assert one.rows(one.check(same)) == 2
+    with pytest.raises(InputError, match="'batch' has 2 elements in 'a' but 3 in 'b'"):
+        one.check(same | {"b": np.ones((3, 3), np.float32)})
+
+
+def test_nan_and_empty_tensors_pass_where_only_a_graph_speaks():
+    one = bare(bundle.Tensor("x", "float32", ("batch", "past", 4)), batched=True)
+    one.check({"x": np.full((1, 2, 4), np.nan, np.float32)})
+    one.check({"x": np.ones((1, 0, 4), np.float32)})
+    assert one.rows({"x": np.ones((0, 1, 4), np.float32)}) == 0
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (1, 2, 3), (0,)])
+def test_any_number_of_axes_passes_where_none_is_declared(shape: tuple[int, ...]):
+    one = bare(bundle.Tensor("x", "float32", bundle.ANY_RANK), batched=False)
+    one.check({"x": np.ones(shape, np.float32)})
+
+
+def test_strings_must_be_text():
+    one = bare(bundle.Tensor("x", "object", ("n",)), batched=False)
+    one.check({"x": np.array(["Grün".encode(), b"", b"a\0b"], object)})
+    with pytest.raises(InputError, match=r"input 'x': element 1 is not UTF-8: .*0xff"):
+        one.check({"x": np.array([b"a", b"\xff"], object)})

@@ -7,6 +7,7 @@ import pytest
 from service.engine import calibration
 from service.engine.calibration import ROUNDS, calibrate, key, measure, outside_in
 from service.engine.latency import Bucket
+from service.errors import DeviceLost, EngineError, OutOfMemory
 
 BUCKETS = (Bucket(16), Bucket(64), Bucket(256))
 
@@ -125,3 +126,26 @@ def test_another_file_provider_or_thread_count_is_another_measurement():
     assert key("a", {"provider": "cpu", "threads": 1}) == key(
         "a", {"threads": 1, "provider": "cpu"}
     )
+
+
+def test_a_size_that_fails_or_does_not_fit_is_no_size_for_a_batch():
+    bucket = Bucket(1, ((3,),))
+
+    def timed(_: Bucket, rows: int) -> float:
+        if rows > 4:
+            raise OutOfMemory("too many")
+        return 0.001
+
+    (measured,) = calibration.measure([bucket], timed)
+    assert sorted(measured.seconds) == [1, 2, 4]
+
+
+@pytest.mark.parametrize(("fails", "error"), [(1, EngineError("no row")), (2, DeviceLost("gone"))])
+def test_a_row_that_fails_and_a_device_that_is_lost_end_it(fails: int, error: EngineError):
+    def timed(_: Bucket, rows: int) -> float:
+        if rows >= fails:
+            raise error
+        return 0.001
+
+    with pytest.raises(type(error)):
+        calibration.measure([Bucket(4)], timed)

@@ -83,6 +83,35 @@ def test_pythons_own_lack_of_memory_counts():
     assert isinstance(failures.classify(MemoryError()), OutOfMemory)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            ARENA + "Failed to allocate memory for requested buffer of size 939524096",
+            "Non-zero status code returned while running Conv node. Name:'/fc1/Conv' Status Message: "
+            "Failed to allocate memory for requested buffer of size 939524096",
+        ),
+        (
+            "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions",
+            "Got invalid dimensions",
+        ),
+        (
+            "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Exception during initialization: /onnxruntime_src/onnxruntime/core/"
+            "providers/cpu/nn/string_normalizer.cc:99 onnxruntime::StringNormalizer::Locale::Locale(const std::string&)::<lambda()> "
+            "Failed to construct locale with name:en_US",
+            "Exception during initialization: Failed to construct locale with name:en_US",
+        ),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Load model from /home/me/m.onnx failed:Unsupported model IR version: 99",
+            "Unsupported model IR version: 99",
+        ),
+        ("", "without a word"),
+    ],
+)
+def test_neither_codes_nor_source_lines_nor_places_are_told(text: str, told: str):
+    assert failures.first_line(text) == told
+
+
 def test_callers_are_told_one_line():
     told = str(failures.classify(RuntimeError("first" + "x" * 999 + "\nsecond")))
     assert told.startswith("the model failed: first")

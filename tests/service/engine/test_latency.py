@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.latency import Bucket, LatencyTable, knee, label
+from service.engine.latency import MOST_LEARNED, Bucket, LatencyTable, knee, label
 
 SHORT, LONG = Bucket(16), Bucket(64)
 
@@ -50,6 +50,26 @@ def test_a_slow_spell_is_forgotten_when_nothing_runs_that_could_correct_it():
         table.learn(SHORT, 1, 10.0, 0.0)
     assert table.seconds(SHORT, 1, 0.0) > 9.0
     assert table.seconds(SHORT, 1, 200.0) == pytest.approx(0.010, rel=0.01)
+
+
+def test_shapes_that_callers_choose_are_forgotten_the_longest_unused_first():
+    table = LatencyTable({SHORT: {1: 0.010}})
+    first = Bucket(1, ((0,),))
+    for number in range(2 * MOST_LEARNED):
+        table.learn(Bucket(1, ((number,),)), 1, 0.5, 0.0)
+        table.learn(first, 1, 0.7, 0.0)
+    assert len(table._cells) == len(table._sizes) == MOST_LEARNED + 1
+    assert table.seconds(first, 1, 0.0) == pytest.approx(0.7)
+    assert table.seconds(Bucket(1, ((1,),)), 1, 0.0) == 0.0
+    assert table.seconds(SHORT, 1, 0.0) == pytest.approx(0.010)
+
+
+def test_what_was_measured_is_never_forgotten():
+    table = LatencyTable({SHORT: {1: 0.010}})
+    for number in range(2 * MOST_LEARNED):
+        table.learn(SHORT, 1 + number % 4, 0.010, 0.0)
+        table.learn(Bucket(1, ((number,),)), 1, 0.5, 0.0)
+    assert table.seconds(SHORT, 4, 0.0) == pytest.approx(0.010)
 
 
 def test_a_bucket_is_named_by_its_length_or_its_shapes():

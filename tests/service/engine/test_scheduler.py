@@ -9,7 +9,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from service.engine.lanes import HIGH, LOW, NORMAL, Entry
 from service.engine.latency import Bucket, LatencyTable
-from service.engine.scheduler import AGEING_SECONDS, RESTORE_AFTER, Batch, Limits, Scheduler
+from service.engine.scheduler import (
+    AGEING_SECONDS,
+    MOST_LOWERED,
+    RESTORE_AFTER,
+    Batch,
+    Limits,
+    Scheduler,
+)
 from service.errors import DeadlineUnmeetable, QueueFull
 
 FAR = 1e9
@@ -96,6 +103,37 @@ def test_rows_times_padded_length_are_bounded_too():
 def test_a_length_that_was_not_measured_takes_the_cap_of_its_neighbour():
     one = Scheduler(Limits(), {SHORT: 8, LONG: 2}, LatencyTable())
     assert (one.cap(Bucket(20)), one.cap(Bucket(300))) == (8, 2)
+
+
+def test_larger_rows_than_were_measured_make_smaller_batches_and_smaller_ones_no_larger():
+    measured = Bucket(1, ((3, 8, 8), (2,)))
+    one = Scheduler(Limits(), {measured: 16}, LatencyTable())
+    assert one.cap(Bucket(1, ((3, 16, 16), (8,)))) == 4
+    assert one.cap(Bucket(1, ((3, 512, 512), (2,)))) == 1
+    assert one.cap(Bucket(1, ((3, 1, 1), (2,)))) == 16
+    assert one.cap(Bucket(1, ((0,), (0,)))) == 16
+
+
+def test_where_one_row_was_measured_every_shape_runs_alone():
+    one = Scheduler(Limits(), {Bucket(1, ((8,),)): 1}, LatencyTable())
+    add(one, entry(0, bucket=Bucket(1, ((9,),))), entry(1, bucket=Bucket(1, ((9,),))))
+    assert numbers(one.next_batch(0.0)) == [0]
+
+
+def test_shapes_that_callers_choose_leave_nothing_behind():
+    measured = Bucket(1, ((8,),))
+    one = Scheduler(Limits(instances=1), {measured: 4}, LatencyTable({measured: {1: 0.1}}))
+    strange = [Bucket(1, ((8, *[1] * axes),)) for axes in range(1, 3 * MOST_LOWERED)]
+    for number, bucket in enumerate(strange):
+        add(one, entry(number, bucket=bucket))
+        batch = one.next_batch(0.0)
+        assert batch is not None
+        one.out_of_memory(bucket, 4)
+        one.finished(batch, 0.1)
+    assert one.caps() == {"8": 4, "other": 2}
+    assert [one.cap(bucket) for bucket in strange[-MOST_LOWERED:]] == [2] * MOST_LOWERED
+    assert one.cap(strange[-MOST_LOWERED - 1]) == 4  # forgotten
+    assert len(one._lowered) == MOST_LOWERED
 
 
 # -- which bucket, and who within it

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import oddities
 import onnx
 import pytest
 
@@ -122,6 +123,22 @@ def test_a_failing_run_is_an_engine_error_in_one_line(text: session.Session):
     with pytest.raises(EngineError, match="the model failed") as failure:
         text.run([tokens(999)])
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("what", ["another file", "too large"])
+def test_a_bundles_files_are_looked_through_like_anybodys(
+    repository: Path, tmp_path: Path, what: str
+):
+    directory = shutil.copytree(repository / "toy-image" / "1", tmp_path / "toy-image" / "1")
+    file = directory / "model.fp32.onnx"
+    if what == "another file":
+        file.write_bytes(oddities.external("weights.bin").SerializeToString())
+    else:
+        file.write_bytes(file.read_bytes() + bytes(2 << 20))
+    bundle.write(directory, bundle.read(directory))
+    says = {"another file": "'w' lies in another file", "too large": "has 2 MB, the limit is 1"}
+    with pytest.raises(BundleError, match=rf"^model\.fp32\.onnx.* {says[what]}"):
+        session.Session.load(directory, Options(provider="cpu", max_model_mb=1))
 
 
 def test_the_report_says_what_runs_where(text: session.Session):

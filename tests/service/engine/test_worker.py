@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import oddities
+import onnx
 import pytest
 import toys
 
@@ -383,3 +385,129 @@ async def test_caps_are_measured_once_kept_for_the_restart_and_the_settings_go_b
     (await told.client()).close()
     assert batching(told) == {"source": "settings", "caps": {"4": 3, "8": 3, "16": 3}, "curve": []}
     await told.supervisor.stop(SOON)
+
+
+# -- versions of one file, and what they may take
+
+
+def bare(tmp_path: Path, made: onnx.ModelProto, **options: Any) -> Running:
+    """An engine on a version without a manifest."""
+    oddities.save(tmp_path, made)
+    running = Running(tmp_path, tmp_path, "odd", **options)
+    running.supervisor.start()
+    return running
+
+
+async def test_rows_of_a_bare_file_run_together_where_that_was_shown_to_be_safe(tmp_path: Path):
+    engine = bare(tmp_path, oddities.linear(), max_batch_rows=8)
+    client = await engine.client()
+    client.hold(4)
+    rows = [np.full((1, 3), value, np.float32) for value in range(4)]
+    answers = await asyncio.gather(*(client.infer({"x": row}, ["y"], soon()) for row in rows))
+    assert [answer.batch_rows for answer in answers] == [4] * 4
+    for value, answer in enumerate(answers):
+        np.testing.assert_allclose(answer.outputs["y"], [[6 * value + 0.5, 9 * value - 0.5]])
+    client.close()
+    await engine.supervisor.stop(SOON)
+
+
+async def test_requests_to_a_bare_file_run_one_by_one_where_it_was_not_whatever_the_settings_say(
+    tmp_path: Path,
+):
+    engine = bare(tmp_path, oddities.centred(), max_batch_rows=8)
+    client = await engine.client()
+    assert engine.supervisor.report["batching"] == {
+        "source": "alone",
+        "caps": {"1x3": 1},
+        "curve": [],
+    }
+    client.hold(4)
+    rows = [np.eye(3, dtype=np.float32)] * 4
+    answers = await asyncio.gather(*(client.infer({"x": row}, ["y"], soon()) for row in rows))
+    assert [answer.batch_rows for answer in answers] == [1] * 4
+    client.close()
+    await engine.supervisor.stop(SOON)
+
+
+async def test_scalars_travel_both_ways(tmp_path: Path):
+    engine = bare(tmp_path, oddities.four_outputs())
+    client = await engine.client()
+    tensors = {"count": np.array(3, np.int32), "images:0": np.ones((1, 2, 2), np.float32)}
+    answer = await client.infer(tensors, ["sum/total?", "scaled:0"], soon())
+    assert (answer.outputs["sum/total?"].shape, float(answer.outputs["sum/total?"])) == ((), 4)
+    assert answer.outputs["scaled:0"].max() == 3
+    client.close()
+    await engine.supervisor.stop(SOON)
+
+
+async def test_shapes_that_callers_choose_name_no_metric(tmp_path: Path):
+    engine = bare(tmp_path, oddities.centred())
+    client = await engine.client()
+    for count in range(1, 40):
+        await client.infer({"x": np.ones((count, 3), np.float32)}, ["y"], soon())
+    caps = [name[1] for name in await stats(client) if name[0] == "inference_batch_cap_rows"]
+    assert caps == ["1x3"]
+    client.close()
+    await engine.supervisor.stop(SOON)
+
+
+async def test_a_run_that_takes_more_memory_than_an_engine_may_is_answered_and_the_engine_goes_on(
+    tmp_path: Path,
+):
+    engine = bare(tmp_path, oddities.hungry(), memory_mb=600)
+    client = await engine.client()
+    for _ in range(3):
+        with pytest.raises(EngineError, match="did not fit into memory"):
+            await client.infer({"count": np.array([200_000_000])}, ["y"], soon())
+        answer = await client.infer({"count": np.array([1000])}, ["y"], soon())
+        assert answer.outputs["y"] == 0
+    assert engine.starts == 1
+    client.close()
+    await engine.supervisor.stop(SOON)
+
+
+async def test_a_graph_that_takes_gigabytes_whatever_it_is_asked_fails_each_request(tmp_path: Path):
+    made = oddities.model(
+        [
+            oddities.node("Mul", ["x", "many"], ["count"]),
+            oddities.node("ConstantOfShape", ["count"], ["numbers"]),
+            oddities.node("ReduceSum", ["numbers"], ["y"], keepdims=0),
+        ],
+        [oddities.tensor("x", oddities.INT64, [1])],
+        [oddities.tensor("y", oddities.FLOAT, [])],
+        [oddities.constant("many", [1 << 31], "int64")],
+    )
+    engine = bare(tmp_path, made, memory_mb=600)
+    client = await engine.client()
+    assert engine.supervisor.report["batching"]["caps"] == {}
+    with pytest.raises(EngineError, match="did not fit into memory"):
+        await client.infer({"x": np.array([1])}, ["y"], soon())
+    client.close()
+    await engine.supervisor.stop(SOON)
+
+
+async def test_a_model_that_does_not_fit_is_refused_with_the_limit(tmp_path: Path):
+    made = oddities.linear(width=20_000_000)
+    engine = bare(tmp_path, made, memory_mb=300)
+    await asyncio.wait_for(engine.supervisor.settled.wait(), SOON)
+    assert engine.supervisor.state == "failed"
+    assert engine.supervisor.reason == (
+        "the model does not fit into the 300 MB that an engine may take (engine_memory_mb)"
+    )
+    await engine.supervisor.stop(SOON)
+
+
+async def test_an_answer_that_nobody_could_take_is_refused_with_both_figures(tmp_path: Path):
+    made = oddities.model(
+        [oddities.node("ConstantOfShape", ["count"], ["y"])],
+        [oddities.tensor("count", oddities.INT64, [1])],
+        [oddities.tensor("y", oddities.FLOAT, ["n"])],
+    )
+    engine = bare(tmp_path, made)
+    client = await engine.client()
+    with pytest.raises(
+        EngineError, match="the answer has 320,000,000 bytes, the limit is 268,435,456"
+    ):
+        await client.infer({"count": np.array([80_000_000])}, ["y"], soon())
+    client.close()
+    await engine.supervisor.stop(SOON)

@@ -1,4 +1,4 @@
-"""Which versions there are: those with a manifest, under one root or several."""
+"""Which versions there are, under one root or several, and where they lie."""
 
 import shutil
 from pathlib import Path
@@ -40,7 +40,9 @@ def test_a_version_exists_as_soon_as_its_manifest_does(tmp_path: Path) -> None:
     assert registry.models() == ["toy-image"]
 
 
-@pytest.mark.parametrize("name", ["latest", ".1.4711", "1a", "-1"])
+@pytest.mark.parametrize(
+    "name", ["latest", ".1.4711", "1a", "-1", "01", "0", "\uff11", "\u0661", "1 "]
+)
 def test_a_directory_that_is_no_number_is_no_version(tmp_path: Path, name: str) -> None:
     toys.image(tmp_path).rename(tmp_path / "toy-image" / name)
     assert Registry([tmp_path]).models() == []
@@ -88,3 +90,20 @@ def test_a_name_is_never_a_path_or_a_pattern(tmp_path: Path, name: str) -> None:
     toys.image(tmp_path / "seed")
     with pytest.raises(BundleError, match="there is no model"):
         Registry([tmp_path / "seed"]).resolve(name)
+
+
+@pytest.mark.parametrize("what", ["toy-image", "toy-image/1", "toy-image/1/model.fp32.onnx"])
+def test_a_version_that_leads_out_of_its_root_is_refused(tmp_path: Path, what: str) -> None:
+    toys.image(tmp_path / "seed")
+    inside, outside = tmp_path / "seed" / what, tmp_path / "outside"
+    inside.rename(outside)
+    inside.symlink_to(outside)
+    registry = Registry([tmp_path / "seed"])
+    with pytest.raises(BundleError, match=r"leads to .*outside.*, outside of .*seed"):
+        registry.resolve("toy-image", 1)
+
+
+def test_a_root_may_itself_be_a_link(tmp_path: Path) -> None:
+    toys.image(tmp_path / "seed")
+    (tmp_path / "link").symlink_to(tmp_path / "seed")
+    assert Registry([tmp_path / "link"]).resolve("toy-image")[0] == 1

@@ -1,0 +1,124 @@
+"""The gRPC server of one front end, on its event loop. It must not know what a call means.
+
+bytes -> message -> Calls -> message -> bytes; whatever is raised becomes a status. The front ends share the port with SO_REUSEPORT;
+control has reserved it before any of them starts.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2
+
+from service.errors import SettingsError
+from service.grpc import health, statuses
+from service.grpc.calls import UNIMPLEMENTED, Calls
+from service.grpc.messages import read
+from service.predictor import Predictor
+from service.routing import Router
+from service.settings import Settings
+
+SERVICE = "inference.GRPCInferenceService"
+
+Handler = Callable[[bytes, Any], Awaitable[Any]]
+
+
+@asynccontextmanager
+async def serving(settings: Settings, router: Router, predictor: Predictor) -> AsyncIterator[int]:
+    """The server, answering on `settings.grpc_port` while the block runs; yields the port.
+
+    At the end it takes nothing new and answers what it has accepted. SettingsError when the address cannot be had.
+    """
+    server = grpc.aio.server(
+        options=(
+            ("grpc.so_reuseport", 1),
+            ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ("grpc.max_send_message_length", -1),
+        )
+    )
+    server.add_generic_rpc_handlers(handlers(Calls(settings, router, predictor)))
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{host}:{settings.grpc_port}"
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise SettingsError(f"cannot listen on {address} for gRPC: {error}") from error
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(max(1.0, settings.drain_timeout_s - 1))
+
+
+def handlers(calls: Calls) -> tuple[Any, Any]:
+    """The two services with their methods."""
+    kinds = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
+    answers: dict[str, Callable[[Any], Any]] = {
+        "ServerLive": calls.server_live,
+        "ServerReady": calls.server_ready,
+        "ModelReady": calls.model_ready,
+        "ServerMetadata": calls.server_metadata,
+        "ModelMetadata": calls.model_metadata,
+        "ModelConfig": calls.model_config,
+    }
+    methods = {
+        name: unary(answered(name, getattr(service_pb2, kinds[name].input_type.name), answer))
+        for name, answer in answers.items()
+    }
+    methods["ModelInfer"] = unary(infer(calls))
+    for name, sentence in UNIMPLEMENTED.items():
+        methods[name] = refused(sentence, kinds[name].client_streaming)
+    probes = {"Check": unary(answered("Check", health.HealthCheckRequest, calls.check))}
+    return (
+        grpc.method_handlers_generic_handler(SERVICE, methods),
+        grpc.method_handlers_generic_handler(health.SERVICE, probes),
+    )
+
+
+def unary(handler: Handler) -> Any:
+    """A method of one message each way. It gets bytes: what does not parse must be answered, too."""
+    return grpc.unary_unary_rpc_method_handler(
+        handler, response_serializer=lambda message: message.SerializeToString()
+    )
+
+
+def answered(name: str, kind: Any, answer: Callable[[Any], Any]) -> Handler:
+    """The handler of a call that is answered at once."""
+
+    async def handle(message: bytes, context: Any) -> Any:
+        try:
+            return answer(read(kind, message))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status and the log the rest
+            told = statuses.status(name, error)
+        return await context.abort(*told)
+
+    return handle
+
+
+def infer(calls: Calls) -> Handler:
+    """The handler of ModelInfer. Where the caller goes or its deadline passes, gRPC cancels it, and with it the request."""
+
+    async def handle(message: bytes, context: Any) -> Any:
+        try:
+            request = read(service_pb2.ModelInferRequest, message)
+            outcome = await calls.model_infer(request, context.time_remaining())
+        except Exception as error:  # noqa: BLE001 - as above
+            told = statuses.status("ModelInfer", error)
+        else:
+            context.set_trailing_metadata((("prediction-id", outcome.prediction_id),))
+            return outcome.message
+        return await context.abort(*told)
+
+    return handle
+
+
+def refused(sentence: str, streaming: bool) -> Any:
+    """A method that is not there, with the reason."""
+
+    async def handle(_: Any, context: Any) -> Any:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, sentence)
+
+    if streaming:
+        return grpc.stream_stream_rpc_method_handler(handle)
+    return grpc.unary_unary_rpc_method_handler(handle)

@@ -1,0 +1,118 @@
+"""A Triton model's configuration beneath the settings: the operator wins, and what cannot be kept is logged."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import toys
+
+from models.errors import BundleError
+from models.triton import FILE
+from service import deployments, triton
+from service.settings import ModelSettings, Settings
+
+CONFIG = """
+max_batch_size: 16
+dynamic_batching { max_queue_delay_microseconds: 2500 default_queue_policy { max_queue_size: 99 } }
+instance_group { kind: KIND_CPU count: 2 }
+parameters { key: "intra_op_thread_count" value { string_value: "2" } }
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """The directory of a model with CONFIG."""
+    directory = toys.image(tmp_path).parent
+    (directory / FILE).write_text(CONFIG)
+    return directory
+
+
+def test_what_the_settings_leave_open_comes_from_the_file(model: Path):
+    found = triton.beneath(ModelSettings(), model, 4)
+    assert found == ModelSettings(
+        max_batch_rows=16,
+        max_delay_ms=2.5,
+        max_queue_rows=99,
+        instances=2,
+        threads=2,
+        provider="cpu",
+    )
+
+
+def test_what_the_settings_say_wins(model: Path):
+    own = ModelSettings(
+        max_batch_rows=1,
+        max_delay_ms=0,
+        max_queue_rows=1024,
+        instances=1,
+        threads=1,
+        provider="cuda",
+    )
+    assert triton.beneath(own, model, 4) == own
+
+
+def test_a_model_without_such_a_file_is_run_by_the_settings_alone(tmp_path: Path):
+    assert triton.beneath(ModelSettings(), tmp_path, 4) == ModelSettings()
+
+
+def test_a_model_that_is_not_batched_runs_each_request_alone(model: Path):
+    (model / FILE).write_text("max_batch_size: 0")
+    assert triton.beneath(ModelSettings(), model, 4) == ModelSettings(max_batch_rows=1)
+
+
+@pytest.mark.parametrize(
+    ("own", "cores", "instances", "threads"),
+    [
+        (ModelSettings(), 3, 1, 2),
+        (ModelSettings(), 1, 1, 1),
+        (ModelSettings(threads=1), 1, 1, 1),
+        (ModelSettings(instances=4), 4, 4, 1),
+        (ModelSettings(threads=4), 4, 1, 4),
+    ],
+)
+def test_a_file_from_a_larger_machine_is_cut_to_this_one(
+    own: ModelSettings,
+    cores: int,
+    instances: int,
+    threads: int,
+    model: Path,
+    caplog: pytest.LogCaptureFixture,
+):
+    found = triton.beneath(own, model, cores)
+    assert (found.instances, found.threads) == (instances, threads)
+    assert f"becomes 1: this container has {cores} cores" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sequence_batching { }", "'sequence_batching' is not used here"),
+        (
+            'default_model_filename: "a.onnx"',
+            "'a.onnx' is not used, a version's file is model.onnx",
+        ),
+        ("version_policy { all { } }", "version_policy is not used"),
+        ('model_warmup { name: "a" }', "model_warmup is not used"),
+    ],
+)
+def test_what_is_not_kept_is_logged(
+    text: str, says: str, model: Path, caplog: pytest.LogCaptureFixture
+):
+    (model / FILE).write_text(text)
+    with caplog.at_level(logging.WARNING):
+        triton.beneath(ModelSettings(), model, 4)
+    assert says in caplog.text
+
+
+def test_an_engine_is_started_by_the_file(model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(deployments.cores, "available", lambda: 4)
+    settings = Settings(models={"toy_image": ModelSettings(max_delay_ms=1)})
+    options = deployments.options_of("toy-image", settings, 1, model)
+    assert (options.provider, options.max_batch_rows, options.max_queue_rows) == ("cpu", 16, 99)
+    assert (options.instances, options.threads, options.max_delay_ms) == (2, 2, 1)
+
+
+def test_a_malformed_file_is_named(model: Path):
+    (model / FILE).write_text("max_batch_size: many")
+    with pytest.raises(BundleError, match=r"config\.pbtxt, line 1: max_batch_size"):
+        deployments.options_of("toy-image", Settings(), 1, model)
