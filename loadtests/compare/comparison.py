@@ -4,7 +4,6 @@ It must not know the command line or how results are shown.
 """
 
 import datetime
-import os
 from collections.abc import Callable, Iterator
 from importlib import metadata
 
@@ -15,8 +14,8 @@ from loadtests.compare.plan import LOOP, Options, Setup
 from loadtests.compare.results import Absence, Results
 
 Say = Callable[[str], None]
-QUIET = 0.7
-"""A load average from which on somebody else is at work."""
+QUIET = 0.2
+"""Cores in use from which on somebody else is at work."""
 OURS = ("evergreen-serving", "onnxruntime-gpu", "onnxruntime", "numpy")
 
 
@@ -33,7 +32,7 @@ class Comparison:
             machine=machine.describe(),
             options=described(options),
             versions={},
-            notes=busy(os.getloadavg()[0]),
+            notes=busy(machine.cores_in_use()),
         )
 
     def prepare(self) -> None:
@@ -128,12 +127,12 @@ def described(options: Options) -> dict[str, str | int]:
     }
 
 
-def busy(load: float) -> list[str]:
-    """A warning for the reader where others were using the machine when the run began."""
-    if load < QUIET:
+def busy(cores: float) -> list[str]:
+    """A warning for the reader where others were using the machine when the run began: `cores` of it."""
+    if cores < QUIET:
         return []
     return [
-        f"The machine was busy when this run began (load average {load:.1f}): its figures say that everything works, not how fast it is."
+        f"Others kept {cores:.1f} cores busy when this run began: its figures say that everything works, not how fast it is."
     ]
 
 

@@ -4,6 +4,8 @@ import os
 import platform
 from pathlib import Path
 
+import psutil
+
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -21,6 +23,12 @@ def describe() -> dict[str, str | int | float]:
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": f"Python {platform.python_version()}",
     }
+
+
+def cores_in_use(seconds: float = 1.0) -> float:
+    """How many cores' worth of time everybody takes together, looked at for `seconds`: the load average remembers minutes."""
+    share: float = psutil.cpu_percent(interval=seconds) / 100
+    return share * (os.cpu_count() or 1)
 
 
 def processor(cpuinfo: str) -> str:

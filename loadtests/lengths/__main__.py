@@ -7,7 +7,6 @@ rows -> checked -> rounds -> lengths.json, lengths.md, lengths.svg -> the lines 
 
 import argparse
 import datetime
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         machine=machine.describe(),
         options={"rounds": options.rounds, "rows": options.rows},
         versions=comparison.ours(),
-        notes=comparison.busy(os.getloadavg()[0]),
+        notes=comparison.busy(machine.cores_in_use()),
     )
     try:
         with Progress(console=console) as progress:

@@ -1,7 +1,6 @@
 """A whole run: the plan's steps, round by round, and what they found. It must not know the command line or how results are shown."""
 
 import datetime
-import os
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -86,7 +85,7 @@ class Run:
             machine=machine.describe(),
             options={"rounds": options.rounds, "seconds a measurement": options.seconds},
             versions=comparison.ours(),
-            notes=comparison.busy(os.getloadavg()[0]),
+            notes=comparison.busy(machine.cores_in_use()),
         )
 
     def prepare(self) -> None:
