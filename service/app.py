@@ -20,11 +20,15 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from models.errors import EvergreenError
 from service import snapshots
 from service.api import problems
+from service.api.access import Access, guard
 from service.api.catalogue import Catalogue
+from service.api.diagnostics import Diagnostics
 from service.api.health import Health
 from service.api.infer import InferRoute
 from service.api.inference import Inference
+from service.api.lifecycle import Lifecycle
 from service.api.predictions import Predictions
+from service.api.repository import Repository
 from service.link import Link
 from service.predictor import Predictor
 from service.routing import Router
@@ -40,8 +44,15 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
     router = Router()
     counts = FrontEndMetrics()
     predictor = Predictor(settings, router, counts)
-    route = InferRoute(router, predictor, settings.max_body_bytes)
+    access = Access(settings)
+    allowed = access.knows if access.protects_all else None
+    route = InferRoute(router, predictor, settings.max_body_bytes, allowed)
     link: Link | None = None
+
+    async def take_table(raw: Any) -> int:
+        number = await router.apply(raw)
+        counts.keep({(target.model, target.version) for target in router.table.targets})
+        return number
 
     async def give_metrics(_: Any) -> Any:
         return msgspec.to_builtins(snapshots.snapshot(counts.registry))
@@ -49,11 +60,11 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         nonlocal link
-        link = await Link.connect(control, {"route": router.apply, "metrics": give_metrics})
+        link = await Link.connect(control, {"route": take_table, "metrics": give_metrics})
         try:
             # A request before the first table would be told that its model is unknown.
             await asyncio.wait_for(router.routed.wait(), FIRST_TABLE_SECONDS)
-            async with over_grpc(settings, router, predictor):
+            async with over_grpc(settings, router, predictor, access, link):
                 yield
         finally:
             router.close()
@@ -76,7 +87,16 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
         return link
 
     app = Litestar(
-        route_handlers=[Health, Catalogue, Predictions, Inference],
+        route_handlers=[
+            Health,
+            Catalogue,
+            Predictions,
+            Lifecycle,
+            Inference,
+            Diagnostics,
+            Repository,
+        ],
+        guards=[guard(access)],
         dependencies={
             "router": Provide(provide_router, sync_to_thread=False),
             "route": Provide(provide_route, sync_to_thread=False),
@@ -105,13 +125,15 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
 
 @asynccontextmanager
 async def over_grpc(
-    settings: Settings, router: Router, predictor: Predictor
+    settings: Settings, router: Router, predictor: Predictor, access: Access, link: Link
 ) -> AsyncIterator[None]:
     """The gRPC server beside the HTTP application, where a port is set for it."""
     if settings.grpc_port is None:
         yield
         return
-    from service.grpc.server import serving  # what it needs is installed only where it is wanted
+    # What they need is installed only where it is wanted.
+    from service.grpc.calls import Calls
+    from service.grpc.server import serving
 
-    async with serving(settings, router, predictor):
+    async with serving(settings, Calls(settings, router, predictor, access, link)):
         yield

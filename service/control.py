@@ -18,12 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from models.errors import EvergreenError
 from service import snapshots
 from service.deployments import Deployment, Deployments
 from service.errors import SettingsError
 from service.front_ends import FrontEnds
-from service.routing import Table
+from service.lifecycle import Lifecycle
+from service.questions import Questions
+from service.routing import Split, Table
 from service.settings import Settings
+from service.statistics import model_statistics
+from service.steering import Steering
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +49,15 @@ class Control:
         self._publishing: set[asyncio.Task[None]] = set()
         self._scrape = asyncio.Lock()
         self.deployments = Deployments(settings, self._runtime, self._changed)
-        self.front_ends = FrontEnds(
-            settings, self._runtime, {"metrics": self.metrics_page}, self.deployments.metrics
-        )
+        counts = self.deployments.metrics
+        self._steering = Steering(settings, self._figures, self.publish, counts)
+        self.lifecycle = Lifecycle(settings, self.deployments, self.publish, self._steering.mirror)
+        handlers = {
+            "metrics": self.metrics_page,
+            "statistics": self.statistics,
+            **Questions(self.lifecycle, self._steering).handlers(),
+        }
+        self.front_ends = FrontEnds(settings, self._runtime, handlers, counts)
 
     async def start(self) -> None:
         """Bind the port, start engines and front ends. Returns once all of them answer HTTP and every model has settled.
@@ -54,14 +65,16 @@ class Control:
         Raises SettingsError when the address cannot be had or a front end does not start, BundleError when a model is not there.
         """
         self.port = self.front_ends.bind()
-        self.deployments.start()
+        await self.lifecycle.start()
         await self.publish()
         await self.front_ends.start()
-        await self.deployments.settled()
+        await self.lifecycle.settled()
         failed = [d.supervisor for d in self.deployments if d.supervisor.state == "failed"]
         if failed and self.settings.strict_provider:
             raise SettingsError(f"{failed[0].name}: {failed[0].reason}")
         await self.publish(ready=True)
+        self._background(self._follow())
+        self._background(self._steering.watch(self.lifecycle))
 
     async def run(self) -> None:
         """Stay until SIGTERM or SIGINT."""
@@ -76,6 +89,7 @@ class Control:
         """Answer what was accepted, then end every process and socket."""
         grace = self.settings.drain_timeout_s
         deadline = time.monotonic() + grace
+        await self.lifecycle.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace / 2):
                 await self.publish(ready=False, draining=True)
@@ -87,19 +101,61 @@ class Control:
 
     async def metrics_page(self, _: Any = None) -> bytes:
         """Every process's counts, added up, in the Prometheus text format."""
+        return snapshots.exposition(await self._counted())
+
+    async def statistics(self, _: Any = None) -> list[dict[str, Any]]:
+        """The same counts in the words of the protocol's statistics."""
+        return model_statistics(await self._counted())
+
+    async def _counted(self) -> snapshots.Snapshot:
         async with self._scrape:
             await asyncio.gather(
                 self.deployments.collect(self._totals), self.front_ends.collect(self._totals)
             )
+            self._steering.show(self.lifecycle)
             self._totals.update("control", snapshots.snapshot(self.deployments.metrics.registry))
-            return snapshots.exposition(self._totals.total())
+            return self._total()
+
+    async def _figures(self) -> snapshots.Snapshot:
+        """What the front ends alone have counted."""
+        async with self._scrape:
+            await self.front_ends.collect(self._totals)
+            return self._total()
+
+    def _total(self) -> snapshots.Snapshot:
+        self._totals.keep(self.deployments.labels())
+        return self._totals.total()
+
+    async def _follow(self) -> None:
+        """Do what other processes write into the registry, for as long as this is not cancelled."""
+        away = False
+        while True:
+            await asyncio.sleep(self.settings.registry_poll_s)
+            try:
+                await self.lifecycle.follow()
+                away = False
+            except EvergreenError as error:
+                if not away:
+                    log.warning("the registry cannot be followed: %s", error)
+                away = True
 
     def _changed(self, deployment: Deployment) -> None:
-        self._background(self.publish())
+        if deployment in self.lifecycle:
+            self._background(self.publish())
+            self._end_if_canary(deployment)
         try:
             self._progress(deployment)
         except (Exception, SystemExit):  # rich leaves the program when nobody reads stdout any more
             log.warning("nobody hears what is loading", exc_info=True)
+
+    def _end_if_canary(self, deployment: Deployment) -> None:
+        """A canary whose engine ended has had its chance."""
+        supervisor, served = deployment.supervisor, self.lifecycle.of(deployment.model)
+        if served is None or served.split.canary is None or supervisor.state == "ready":
+            return
+        if served.split.canary.version == deployment.version and supervisor.restarts:
+            why = f"its engine ended: {supervisor.reason}"
+            self._background(self.lifecycle.end_canary(deployment.model, deployment.version, why))
 
     def _background(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -108,13 +164,14 @@ class Control:
 
     async def publish(self, *, ready: bool | None = None, draining: bool | None = None) -> None:
         """Number a new table; return when no front end routes by an older one. What is not given stays as it is."""
-        deployments, old = list(self.deployments), self._table
+        models, old = list(self.lifecycle), self._table
         self._table = Table(
             old.number + 1,
             old.ready if ready is None else ready,
             old.draining if draining is None else draining,
-            {d.model: d.version for d in deployments},
-            tuple(d.target() for d in deployments),
+            {one.name: one.champion for one in models if one.champion is not None},
+            tuple(one.target() for served in models for one in served.running.values()),
+            {one.name: one.split for one in models if one.split != Split()},
         )
         await self.front_ends.publish(self._table)
 

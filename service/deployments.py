@@ -1,26 +1,27 @@
-"""Which versions run: an engine for each, kept running, and where it can be reached. It must not know HTTP or front ends.
+"""Which versions run: an engine for each, kept running, and where it can be reached. It must not know HTTP, front ends or who answers.
 
-registry -> Deployment (supervisor -> engine process) -> Target in the routing table
+directory -> Deployment (supervisor -> engine process) -> Target in the routing table
 """
 
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from models.registry import Registry
 from service import triton
 from service.engine import cores
+from service.engine.calibration import Sizes
 from service.engine.client import EngineClient
-from service.engine.config import Config, Gpu, Options
+from service.engine.config import GENTLY, Config, Gpu, Options
 from service.engine.supervisor import Supervisor
-from service.errors import EngineLost, SettingsError
+from service.errors import EngineLost, Refused, SettingsError
 from service.metrics import ControlMetrics
 from service.routing import Target
-from service.settings import ModelSettings, Settings, plain
+from service.settings import ModelSettings, Settings
 from service.snapshots import Totals
 
 log = logging.getLogger(__name__)
@@ -49,9 +50,31 @@ class Deployment:
         self.version = version
         self.directory = directory
         self.socket: Path | None = None
-        self._options = options
+        self.options = options
+        self.stamp = ""
+        """What the registry said of its files when it was loaded."""
+        self.counted_restarts = 0
+        self._inherited: tuple[Sizes, ...] = ()
+        self._gently = False
         self._runtime = runtime
         self.supervisor = Supervisor(f"{model}/{version}", self._command, lambda _: on_change(self))
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Model and version, as metrics name them."""
+        return self.model, str(self.version)
+
+    @property
+    def ready(self) -> bool:
+        """Whether its engine answers, as far as is known."""
+        return self.supervisor.state == "ready"
+
+    def beside(self, other: "Deployment | None") -> None:
+        """Load without disturbing those that answer, with the batch times of `other` in place of a measurement."""
+        self._gently = True
+        if other is not None and other.ready:
+            curve = other.supervisor.report.get("batching", {}).get("curve", ())
+            self._inherited = msgspec.convert(curve, tuple[Sizes, ...], strict=False)
 
     def target(self) -> Target:
         """This version as the routing table tells it."""
@@ -72,9 +95,17 @@ class Deployment:
         # Short on purpose: a unix socket's path ends at 108 bytes.
         self.socket = self._runtime / f"{next(_sockets)}.sock"
         config = Config(
-            self.model, self.version, str(self.directory), str(self.socket), lifeline, self._options
+            self.model,
+            self.version,
+            str(self.directory),
+            str(self.socket),
+            lifeline,
+            self.options,
+            self._inherited,
         )
-        return ["service.engine.worker", msgspec.json.encode(config).decode()]
+        # One that is started again is waited for.
+        manner = [GENTLY] if self._gently and not self.supervisor.restarts else []
+        return ["service.engine.worker", msgspec.json.encode(config).decode(), *manner]
 
 
 class Deployments:
@@ -87,47 +118,54 @@ class Deployments:
         self._settings = settings
         self._runtime = runtime
         self._on_change = on_change
-        self._deployments: dict[tuple[str, int], Deployment] = {}
+        self._all: dict[Deployment, None] = {}
         self._shown: dict[tuple[str, str], tuple[str, ...]] = {}
-        self._restarts: dict[tuple[str, int], int] = {}
+        self._loading = asyncio.Semaphore(1)
 
-    def start(self) -> None:
-        """Start the champion of every model that the settings name. BundleError when there is no such model."""
-        settings = self._settings
-        registry = Registry([settings.repository], settings.state / "registry")
-        names = list(dict.fromkeys(settings.serve)) or registry.models()
-        if not names:
-            raise SettingsError(f"there are no models in {settings.repository}")
-        known = {plain(name) for name in registry.models()}
-        if unknown := sorted(settings.models.keys() - known):
-            raise SettingsError(
-                f"there are settings for '{unknown[0]}', the models are {', '.join(registry.models())}"
-            )
-        # All of them first: a mistake in the settings of one must not be found while others load.
-        found = [registry.resolve(name, settings.model(name).version) for name in names]
-        told = [
-            options_of(name, settings, len(names), directory.parent)
-            for name, (_, directory) in zip(names, found, strict=True)
-        ]
-        for name, (version, directory), options in zip(names, found, told, strict=True):
-            deployment = Deployment(
-                name, version, directory.resolve(), options, self._runtime, self._changed
-            )
-            self._deployments[name, version] = deployment
-            deployment.supervisor.start()
+    def add(self, model: str, version: int, directory: Path, options: Options) -> Deployment:
+        """A version, not yet started."""
+        resolved = directory.resolve()
+        one = Deployment(model, version, resolved, options, self._runtime, self._changed)
+        self._all[one] = None
+        return one
 
-    async def settled(self) -> None:
-        """Wait until every version has been loaded once, or has failed to."""
-        await asyncio.gather(*(d.supervisor.settled.wait() for d in self._deployments.values()))
+    async def load(self, one: Deployment) -> None:
+        """Start `one`, after whatever else is being loaded; return when it answers. Refused says why it does not; it is gone then."""
+        limit = self._settings.load_timeout_s
+        try:
+            async with self._loading:
+                one.supervisor.start()
+                async with asyncio.timeout(limit):
+                    await one.supervisor.settled.wait()
+            if not one.ready:
+                raise Refused(
+                    f"{one.model}/{one.version} cannot be served: {one.supervisor.reason}"
+                )
+        except BaseException as error:
+            await self.drop(one, 0.0)
+            if isinstance(error, TimeoutError):
+                raise Refused(
+                    f"{one.model}/{one.version} was not ready within {limit:g} s (load_timeout_s)"
+                ) from error
+            raise
+
+    async def drop(self, one: Deployment, grace: float) -> None:
+        """Let its engine answer what it has accepted, end it, and forget it."""
+        await one.supervisor.stop(grace)
+        self._all.pop(one, None)
+        if one.labels not in {other.labels for other in self._all}:
+            self._unshow(one.labels)
 
     def __iter__(self) -> Iterator[Deployment]:
-        return iter(self._deployments.values())
+        return iter(list(self._all))
+
+    def labels(self) -> set[tuple[str, str]]:
+        """Every version that has a process, as metrics name it."""
+        return {one.labels for one in self._all}
 
     async def collect(self, totals: Totals) -> None:
-        """Bring the engines' metrics up to date; one that has just ended keeps its last figures."""
-        alive = {
-            str(d.socket): d for d in self._deployments.values() if d.supervisor.state == "ready"
-        }
+        """Bring the engines' metrics up to date; one that has just ended keeps its last figures while its version is loaded."""
+        alive = {str(one.socket): one for one in self._all if one.ready}
 
         async def ask(socket: str) -> None:
             try:
@@ -149,48 +187,66 @@ class Deployments:
 
     async def stop(self, grace: float) -> None:
         """Let every engine answer what it has accepted, then end it."""
-        await asyncio.gather(*(d.supervisor.stop(grace) for d in self._deployments.values()))
+        await asyncio.gather(*(one.supervisor.stop(grace) for one in self))
 
-    def _changed(self, deployment: Deployment) -> None:
-        supervisor, labels = deployment.supervisor, (deployment.model, str(deployment.version))
-        self.metrics.ready.labels(*labels).set(supervisor.state == "ready")
-        seen = self._restarts.get((deployment.model, deployment.version), 0)
-        self.metrics.restarts.labels(*labels).inc(supervisor.restarts - seen)
-        self._restarts[deployment.model, deployment.version] = supervisor.restarts
-        if supervisor.state == "ready":
-            device = supervisor.report["device"]
-            if shown := self._shown.get(labels):
-                self.metrics.device.remove(*shown)
-            runs = (*labels, device["requested"], device["provider"], supervisor.report["variant"])
-            self.metrics.device.labels(*runs).set(1)
-            self._shown[labels] = runs
-            for provider in PROVIDERS:
-                self.metrics.nodes.labels(*labels, provider).set(device["nodes"].get(provider, 0))
-            self.metrics.fallback.labels(*labels).set(
-                device["requested"] not in ("auto", device["provider"])
-            )
-        level = logging.ERROR if supervisor.state == "failed" else logging.INFO
+    def _changed(self, one: Deployment) -> None:
+        if one in self._all:
+            self._show(one)
+        supervisor = one.supervisor
         log.log(
-            level,
+            logging.ERROR if supervisor.state == "failed" else logging.INFO,
             "engine " + supervisor.state,
             extra={
-                "model": deployment.model,
-                "version": deployment.version,
+                "model": one.model,
+                "version": one.version,
                 "pid": supervisor.pid,
                 "reason": supervisor.reason,
             },
         )
-        self._on_change(deployment)
+        self._on_change(one)
+
+    def _show(self, one: Deployment) -> None:
+        """Bring its metrics up to date."""
+        supervisor, labels, metrics = one.supervisor, one.labels, self.metrics
+        metrics.ready.labels(*labels).set(one.ready)
+        metrics.restarts.labels(*labels).inc(supervisor.restarts - one.counted_restarts)
+        one.counted_restarts = supervisor.restarts
+        if not one.ready:
+            return
+        device = supervisor.report["device"]
+        if shown := self._shown.get(labels):
+            metrics.device.remove(*shown)
+        runs = (*labels, device["requested"], device["provider"], supervisor.report["variant"])
+        metrics.device.labels(*runs).set(1)
+        self._shown[labels] = runs
+        for provider in PROVIDERS:
+            metrics.nodes.labels(*labels, provider).set(device["nodes"].get(provider, 0))
+        metrics.fallback.labels(*labels).set(
+            device["requested"] not in ("auto", device["provider"])
+        )
+
+    def _unshow(self, labels: tuple[str, str]) -> None:
+        """A version that is no longer loaded has no series."""
+        self._shown.pop(labels, None)
+        for metric in self.metrics.by_version:
+            metric.remove_by_labels({"model": labels[0], "version": labels[1]})
 
 
 def options_of(
-    name: str, settings: Settings, models: int, directory: Path | None = None
+    name: str,
+    settings: Settings,
+    models: int,
+    directory: Path | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> Options:
     """How one of `models` models is run, by the settings and the config.pbtxt in its `directory`, if there is one.
 
-    SettingsError where the settings cannot be kept here, BundleError where the file is malformed.
+    `config` is a Triton configuration that a caller sent: it wins over both. SettingsError where the settings cannot be kept here,
+    BundleError where the file is malformed, InputError where `config` is none.
     """
     own = settings.model(name)
+    if config is not None:
+        own = triton.above(own, config, cores.available())
     if directory is not None:
         own = triton.beneath(own, directory, cores.available())
     return Options(

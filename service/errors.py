@@ -2,7 +2,12 @@
 
 EvergreenError                (models.errors)
 ├── NotFound                  no such model, version, or path
+├── Refused                   a change of what is served was not made, and why
 ├── UnsupportedMedia          the body's type is none that the task takes
+│   └── UnsupportedCoding     ... or it is compressed in a way that nobody here reads
+├── Unsupported               the protocol knows it, this service does not do it
+├── Unauthenticated           the token is missing or wrong
+├── Forbidden                 nobody may do this here, as the service is set up
 ├── Unavailable               not now: `retry_after` says when to come back
 │   ├── QueueFull             the model's queue holds its bound
 │   ├── DeadlineUnmeetable    the queue is too long for the request's deadline
@@ -22,8 +27,28 @@ class NotFound(EvergreenError):
     """There is no such model, version or path."""
 
 
+class Refused(EvergreenError):
+    """A change of what is served was not made; what answered before it still does. The message says why."""
+
+
 class UnsupportedMedia(EvergreenError):
     """The body's content type is none that the model's task takes."""
+
+
+class UnsupportedCoding(UnsupportedMedia):
+    """The body's content coding is none of those that are read here."""
+
+
+class Unsupported(EvergreenError):
+    """The protocol knows it, this service does not do it; the message says what there is instead."""
+
+
+class Unauthenticated(EvergreenError):
+    """A token is needed, and none that is known was given."""
+
+
+class Forbidden(EvergreenError):
+    """As the service is set up nobody may do this; the message says how to change that."""
 
 
 class Unavailable(EvergreenError):

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from models.errors import EvergreenError
 from service import snapshots
 from service.engine.supervisor import Supervisor
 from service.errors import SettingsError, Unavailable
@@ -154,7 +155,7 @@ class FrontEnd:
             return
         try:
             await link.ask("route", msgspec.to_builtins(table), ACKNOWLEDGE_SECONDS)
-        except Unavailable as error:
+        except EvergreenError as error:
             grace = 0.0 if link.channel.open else ENDING_SECONDS
             await self.supervisor.replace(f"routing table {table.number}: {error}", grace)
 

@@ -1,5 +1,7 @@
 """The socket between control and the front ends: either end asks, the other answers. It must not know what is asked.
 
+An error that was raised on purpose arrives as what it was raised as.
+
 Control asks a front end to take a routing table (the reply is its acknowledgement) or for its metrics; a front end asks control
 for what is the same whichever front end was hit: the metrics page, and every change of state.
 """
@@ -30,11 +32,13 @@ class Ask(msgspec.Struct, tag="ask", array_like=True):
 
 
 class Told(msgspec.Struct, tag="told", array_like=True):
-    """The answer to `id`: a body, or why there is none."""
+    """The answer to `id`: a body, or the sentence why there is none, and which of our errors said it."""
 
     id: int
     body: Any = None
     error: str | None = None
+    kind: str = ""
+    retry_after: float = 1.0
 
 
 class Link:
@@ -60,7 +64,7 @@ class Link:
         return link
 
     async def ask(self, what: str, body: Any = None, seconds: float = 10.0) -> Any:
-        """The other end's answer. Unavailable when it has gone, takes too long, or could not answer."""
+        """The other end's answer. Raises what it raised, or Unavailable when it has gone, takes too long, or met a defect."""
         if not self.channel.open:
             raise Unavailable(f"{self._peer} cannot be reached")
         number = next(self._ids)
@@ -91,13 +95,14 @@ class Link:
         if message.error is None:
             future.set_result(message.body)
         else:
-            future.set_exception(Unavailable(message.error))
+            future.set_exception(raised(message))
 
     async def _answer(self, ask: Ask) -> None:
         try:
             told = Told(ask.id, await self._handlers[ask.what](ask.body))
         except EvergreenError as error:
-            told = Told(ask.id, error=str(error))
+            after = getattr(error, "retry_after", 1.0)
+            told = Told(ask.id, None, str(error), type(error).__name__, after)
         except Exception:
             log.exception("a question from the other end failed", extra={"what": ask.what})
             told = Told(ask.id, error=f"'{ask.what}' failed; the log says why")
@@ -108,3 +113,19 @@ class Link:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(Unavailable(f"{self._peer} has gone"))
+
+
+def raised(told: Told) -> EvergreenError:
+    """The error that an answer stands for. Of a class that is not known here the closest known one would be a guess: Unavailable."""
+    kind, sentence = known(EvergreenError).get(told.kind, Unavailable), told.error or ""
+    if issubclass(kind, Unavailable):
+        return kind(sentence, told.retry_after)
+    return kind(sentence)
+
+
+def known(root: type[EvergreenError]) -> dict[str, type[EvergreenError]]:
+    """`root` and every error derived from it, by name."""
+    found = {root.__name__: root}
+    for kind in root.__subclasses__():
+        found |= known(kind)
+    return found

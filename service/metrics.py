@@ -29,6 +29,7 @@ LATENCY = (
     10,
 )
 COMPUTE = (0.0001, 0.00025, *LATENCY)
+DIFFERENCES = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -165,6 +166,21 @@ class ControlMetrics:
             (*labels, "provider"),
             registry=self.registry,
         )
+        self.traffic = Gauge(
+            "inference_traffic_percent",
+            "Share of a model's requests that go to a canary, or are copied to a shadow.",
+            (*labels, "role"),
+            registry=self.registry,
+        )
+        self.by_version = (
+            self.ready,
+            self.restarts,
+            self.device,
+            self.fallback,
+            self.nodes,
+            self.traffic,
+        )
+        """All that have to go with a version."""
         self.front_ends = Gauge(
             "inference_front_ends", "Front ends that answer.", registry=self.registry
         )

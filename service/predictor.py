@@ -22,6 +22,7 @@ from service.engine.lanes import NORMAL
 from service.errors import ClientGone
 from service.routing import Router, Target
 from service.settings import Settings
+from service.shadow import Shadow
 from service.tallies import FrontEndMetrics, RequestTally
 
 LARGE_ITEM = 256 * 1024
@@ -64,6 +65,7 @@ class Predictor:
         self._settings = settings
         self._router = router
         self._metrics = metrics
+        self._shadow = Shadow(router, metrics)
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
 
     def terms(self, received: float, timeout: float | None, priority: int = NORMAL) -> Terms:
@@ -114,6 +116,8 @@ class Predictor:
         names = signature.check_outputs(outputs)
         decoded = time.monotonic()
         answer = await self._router.infer(target, ordered, names, terms.deadline, terms.priority)
+        if self._router.shadows:
+            self._shadow.copy(target, ordered, names, answer)
         tally = self._metrics.of(target.model, target.version, "v2")
         tally.time(decoded - terms.received, time.monotonic() - terms.received)
         return TensorOutcome(new_id(), answer.outputs)
@@ -147,18 +151,17 @@ class Predictor:
         groups: dict[object, list[int]] = {}
         for index, row in enumerate(rows):
             groups.setdefault(tasks.shape_key(row), []).append(index)
+        parts = [tasks.stack([rows[i] for i in members]) for members in groups.values()]
         runs = [
-            self._router.infer(
-                target,
-                tasks.stack([rows[i] for i in members]),
-                [output.name],
-                terms.deadline,
-                terms.priority,
-            )
-            for members in groups.values()
+            self._router.infer(target, part, [output.name], terms.deadline, terms.priority)
+            for part in parts
         ]
         found: dict[int, tuple[np.ndarray, Answer]] = {}
-        for members, answer in zip(groups.values(), await all_or_error(runs), strict=True):
+        answers = await all_or_error(runs)
+        if self._router.shadows:
+            for part, answer in zip(parts, answers, strict=True):
+                self._shadow.copy(target, part, [output.name], answer)
+        for members, answer in zip(groups.values(), answers, strict=True):
             for index, row in zip(members, answer.outputs[output.name], strict=True):
                 found[index] = (row, answer)
         return [found[index] for index in range(len(rows))]

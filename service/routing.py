@@ -6,9 +6,10 @@ request: Router.target -> Router.infer -> EngineClient.infer
 
 import asyncio
 import contextlib
+import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -37,6 +38,20 @@ class Target(msgspec.Struct, frozen=True):
     report: dict[str, Any] = {}
 
 
+class Share(msgspec.Struct, frozen=True):
+    """A version and the percentage of a model's requests that it gets, or gets copies of."""
+
+    version: int
+    percent: float
+
+
+class Split(msgspec.Struct, frozen=True):
+    """Who gets requests beside the champion: `canary` in its place, `shadow` as copies whose answers nobody gets."""
+
+    canary: Share | None = None
+    shadow: Share | None = None
+
+
 class Table(msgspec.Struct, frozen=True):
     """What every front end routes by. `champions` maps each model to the version that answers by default."""
 
@@ -45,6 +60,8 @@ class Table(msgspec.Struct, frozen=True):
     draining: bool = False
     champions: dict[str, int] = {}
     targets: tuple[Target, ...] = ()
+    splits: dict[str, Split] = {}
+    """Models whose champion does not get every request alone."""
 
 
 class Opened(NamedTuple):
@@ -60,6 +77,8 @@ class Router:
 
     def __init__(self) -> None:
         self.table = Table()
+        self.canaries: dict[str, Share] = {}
+        self.shadows: dict[str, Share] = {}
         self._targets: dict[tuple[str, int], Target] = {}
         self._clients: dict[str, EngineClient] = {}
         self._opened: dict[str, Opened] = {}
@@ -80,6 +99,9 @@ class Router:
             await asyncio.gather(*map(self._open, table.targets))
             self.table = table
             self._targets = {(target.model, target.version): target for target in table.targets}
+            split = table.splits.items()
+            self.canaries = {name: one.canary for name, one in split if one.canary is not None}
+            self.shadows = {name: one.shadow for name, one in split if one.shadow is not None}
             self._leave_others({target.socket for target in table.targets})
         self.routed.set()
         async with self._applied:
@@ -92,13 +114,20 @@ class Router:
 
     def target(self, model: str, version: int | None = None) -> Target:
         """The version that answers for `model`. NotFound when there is none such."""
-        champion = self.table.champions.get(model)
-        if champion is None:
-            raise NotFound(f"Request for unknown model: '{model}' is not found")
-        target = self._targets.get((model, champion if version is None else version))
+        wanted = self.table.champions.get(model) if version is None else version
+        target = None if wanted is None else self._targets.get((model, wanted))
         if target is None:
-            raise NotFound(f"Request for unknown model: '{model}' version {version} is not found")
+            about = "" if version is None else f" version {version}"
+            raise NotFound(f"Request for unknown model: '{model}'{about} is not found")
         return target
+
+    def divert(self, target: Target, client: Callable[[], str]) -> Target:
+        """The model's canary in place of `target`, for its share of clients: always the same ones. `client` tells who asks."""
+        canary = self.canaries.get(target.model)
+        if canary is None or place(target.model, client()) >= canary.percent:
+            return target
+        instead = self._targets.get((target.model, canary.version))
+        return instead if instead is not None and self.answers(instead) else target
 
     def find(self, model: str, version: str | None) -> Target:
         """`target`, for a version as a path names it: a decimal integer."""
@@ -239,6 +268,12 @@ class Router:
         else:
             self._leaving.discard(client)
             client.close()
+
+
+def place(model: str, client: str) -> float:
+    """Where a client stands among all, 0 to 100, in an order of its own for every model. A larger share keeps those of a smaller one."""
+    digest = hashlib.blake2b(f"{model}\0{client}".encode(), digest_size=8).digest()
+    return 100 * int.from_bytes(digest) / 2**64
 
 
 def open_bundle(directory: Path) -> Opened:

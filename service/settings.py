@@ -15,10 +15,13 @@ from service.errors import SettingsError
 
 PREFIX = "EVERGREEN_"
 FILE = "evergreen.toml"
+NO_SETTINGS = ("CONFIG", "DATA", "TOKEN")
+"""Variables with the prefix that say something else."""
 SEED = Path(__file__).parent.parent / "models" / "repository"
 
 Provider = Literal["auto", "tensorrt", "cuda", "cpu"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
 
@@ -50,6 +53,13 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """How long an idle engine waits for company, counted from the first row: not at all when not set. A busy one batches without it."""
     hang_limit_s: Seconds = 30.0
     """A run that takes longer ends its engine, and another is started; its callers get 503."""
+    canary_max_error_rate: Share = 0.05
+    """A canary that fails more than this share of its requests, and more than the champion, gets no more of them."""
+    canary_max_p99_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """So does one whose 99th percentile is above this. Not set: above twice the champion's."""
+    canary_window_s: Seconds = 60.0
+    """Both are judged over this time, as soon as the canary has answered `canary_min_requests` in it."""
+    canary_min_requests: Positive = 50
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,6 +75,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Processes that speak HTTP on the one port and share the engines. One fills a core; engines want the others."""
     repository: Path = SEED
     """Where models are read from: <model>/<version>/manifest.json. Never written to."""
+    registry: str | None = None
+    """Where published versions and who answers are kept: a directory or an s3:// URL, which several services may share. Not set: in `state`."""
+    registry_poll_s: Seconds = 2.0
+    """How often a change that another process made to the registry is looked for."""
+    load_timeout_s: Seconds = 120.0
+    """A version that takes longer to load beside others is given up."""
+    keep_previous_s: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 600.0
+    """How long the version that answered before a promotion stays loaded, so that going back takes no load."""
     state: Path = Path(".evergreen")
     """Everything that the running service writes."""
     serve: tuple[str, ...] = ()
@@ -85,6 +103,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A request without an answer by then gets 504."""
     drain_timeout_s: Seconds = 30.0
     """How long accepted requests may take after SIGTERM."""
+    token_file: Path | None = None
+    """Bearer tokens, one a line. EVERGREEN_TOKEN holds more of them; neither is told to anybody else."""
+    protect: Literal["changes", "all"] = "changes"
+    """What needs a token: what changes state, or reading and predicting as well. Probes never do."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """Log lines are JSON on stderr; what is loading and ready is printed on stdout in any case."""
     models: dict[str, ModelSettings] = {}
@@ -119,7 +141,7 @@ def load(
     elif f"{PREFIX}CONFIG" in environ:
         raise SettingsError(f"{PREFIX}CONFIG names {path}, which does not exist")
     for variable, value in sorted(environ.items()):
-        if variable.startswith(PREFIX) and variable not in (f"{PREFIX}CONFIG", f"{PREFIX}DATA"):
+        if variable.startswith(PREFIX) and variable.removeprefix(PREFIX) not in NO_SETTINGS:
             one = nested(variable.removeprefix(PREFIX).lower().split("__"), value)
             check(one, f"{variable}: ")
             merge(merged, one)

@@ -4,7 +4,7 @@ Every process keeps a registry of its own. A `Snapshot` is a registry as plain d
 scraped and adds them up. A process that ended stays in the sums with its last snapshot, so no counter ever falls.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -60,6 +60,18 @@ def counters_only(one: Snapshot) -> Snapshot:
     return [family for family in one if family.kind != "gauge"]
 
 
+def only(one: Snapshot, loaded: Collection[tuple[str, str]]) -> Snapshot:
+    """Without the samples of versions that are not among `loaded`: (model, version) as labels have them."""
+
+    def kept(labels: dict[str, str]) -> bool:
+        return "version" not in labels or (labels.get("model", ""), labels["version"]) in loaded
+
+    return [
+        Family(f.name, f.kind, f.help, [sample for sample in f.samples if kept(sample[1])])
+        for f in one
+    ]
+
+
 def exposition(one: Snapshot) -> bytes:
     """The Prometheus text format."""
     registry = CollectorRegistry()
@@ -90,6 +102,7 @@ class Totals:
     def __init__(self) -> None:
         self._latest: dict[str, Snapshot] = {}
         self._retired: Snapshot = []
+        self._loaded: Collection[tuple[str, str]] | None = None
 
     def update(self, source: str, one: Snapshot) -> None:
         """Keep the newest snapshot of `source`."""
@@ -99,10 +112,16 @@ class Totals:
         """`source` has ended: its counts stay, its gauges go."""
         self._retired = merge([self._retired, counters_only(self._latest.pop(source, []))])
 
+    def keep(self, loaded: Collection[tuple[str, str]]) -> None:
+        """From now on nothing is told of versions, as (model, version), that are not among `loaded`; what they counted is forgotten."""
+        self._loaded = loaded
+        self._retired = only(self._retired, loaded)
+
     def sources(self) -> list[str]:
         """Everything that was heard of and has not been retired."""
         return list(self._latest)
 
     def total(self) -> Snapshot:
         """Everything, added up."""
-        return merge([self._retired, *self._latest.values()])
+        everything = merge([self._retired, *self._latest.values()])
+        return everything if self._loaded is None else only(everything, self._loaded)

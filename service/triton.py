@@ -1,7 +1,7 @@
 """A Triton model's configuration laid under the settings of a model: what the operator set wins. It must not know how a version is run."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import msgspec
 
 from models import triton
 from models.bundle import BARE
-from models.modelconfig import VersionPolicy
+from models.errors import BundleError, InputError
+from models.modelconfig import ModelConfig, VersionPolicy
 from models.triton import TritonConfig
 from service.settings import ModelSettings
 
@@ -35,6 +36,27 @@ def beneath(own: ModelSettings, model: Path, cores: int) -> ModelSettings:
     for sentence in (*config.warnings, *(f"{path}: {one}" for one in unapplied(config)), *more):
         log.warning("%s", sentence)
     return msgspec.structs.replace(own, **kept)
+
+
+def above(own: ModelSettings, told: Mapping[str, Any], cores: int) -> ModelSettings:
+    """`own` with what a caller's configuration, in Triton's JSON, says instead. InputError where it cannot be one.
+
+    What it says that is not used is logged.
+    """
+    named = told.get("parameters")
+    if isinstance(named, Mapping):  # a map in JSON, entries in the message
+        told = {**told, "parameters": [{"key": k, "value": v} for k, v in named.items()]}
+    try:
+        config = msgspec.convert(told, ModelConfig, strict=False)
+        understood = triton.understood(Path("config"), config, [])
+    except (msgspec.ValidationError, BundleError) as error:
+        raise InputError(f"'config': {error}") from error
+    found = overrides(understood)
+    if "max_batch_size" not in told:
+        found.pop("max_batch_rows", None)
+    if unused := sorted(told.keys() - set(ModelConfig.__struct_fields__)):
+        log.warning("'config': %s is not used", ", ".join(unused))
+    return msgspec.structs.replace(own, **fitting(found, ModelSettings(), cores))
 
 
 def overrides(config: TritonConfig) -> dict[str, Any]:

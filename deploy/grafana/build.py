@@ -49,6 +49,11 @@ def mean(histogram: str, by: str = "model") -> str:
     return f"{rate(f'{histogram}_sum', by)} / {rate(f'{histogram}_count', by)}"
 
 
+def above_none(histogram: str, by: str) -> str:
+    """`mean`, without the series in which nothing was observed."""
+    return f"{rate(f'{histogram}_sum', by)} / ({rate(f'{histogram}_count', by)} > 0)"
+
+
 def or_zero(query: str, always: str) -> str:
     """`query`, and 0 for each model that is in `always` alone: a series of errors is born with the first error."""
     return f"({query} or 0 * {always})"
@@ -71,6 +76,7 @@ REQUESTS = "inference_requests_total"
 DURATION = "inference_request_duration_seconds"
 ANSWERED = rate(REQUESTS, "model")
 FAILED = '{model=~"$model", status!="ok"}'
+AGREES = '{model=~"$model", agrees="true"}'
 PADDED = rate("inference_padded_elements_total", "model")
 REAL = rate("inference_real_elements_total", "model")
 LATEST = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}
@@ -211,6 +217,86 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
             "Per second: a batch failed or did not fit into memory, and its rows were run in smaller ones. One bad caller costs this much.",
             ((rate("inference_batch_splits_total", "model"), "{{model}}"),),
             unit="ops",
+            width=6,
+        ),
+    ),
+    "Which version answers": (
+        Panel(
+            "Requests by version",
+            "Per second. A promotion moves all of a model's requests at once, a canary its share of clients.",
+            ((rate(REQUESTS, "model, version"), "{{model}}/{{version}}"),),
+            unit="reqps",
+        ),
+        Panel(
+            "Latency p99 by version",
+            "A canary is ended when it takes more than its limit, twice the champion's where none is set.",
+            ((quantile(0.99, DURATION, "model, version"), "{{model}}/{{version}}"),),
+            unit="s",
+        ),
+        Panel(
+            "Canary and shadow",
+            "Share of a model's requests that go to a canary, or are copied to a shadow.",
+            (
+                (
+                    or_nothing(f"max by (model, version, role) (inference_traffic_percent{PICK})"),
+                    "{{model}}/{{version}} {{role}}",
+                ),
+            ),
+            unit="percent",
+        ),
+        Panel(
+            "Shadow agrees",
+            "Share of rows to which champion and shadow give the same label. Lower than between two trainings of one model: look before promoting.",
+            (
+                (
+                    or_nothing(
+                        f"{rate('inference_shadow_rows_total', 'model, version', AGREES)}"
+                        f" / ({rate('inference_shadow_rows_total', 'model, version')} > 0)"
+                    ),
+                    "{{model}}/{{version}}",
+                ),
+            ),
+            unit="percentunit",
+            width=6,
+        ),
+        Panel(
+            "Shadow's confidence",
+            "Mean distance of the highest probabilities of champion and shadow.",
+            (
+                (
+                    or_nothing(
+                        above_none("inference_shadow_confidence_difference", "model, version")
+                    ),
+                    "{{model}}/{{version}}",
+                ),
+            ),
+            unit="percentunit",
+            width=6,
+        ),
+        Panel(
+            "Shadow's time",
+            "Mean of queue and compute over the same requests. Copies run at the lowest priority.",
+            (
+                (
+                    or_nothing(
+                        above_none("inference_shadow_duration_seconds", "model, version, role")
+                    ),
+                    "{{model}}/{{version}} {{role}}",
+                ),
+            ),
+            unit="s",
+            width=6,
+        ),
+        Panel(
+            "Copies for a shadow",
+            "Per second, by outcome. dropped: more were under way than a front end holds for nobody.",
+            (
+                (
+                    or_nothing(rate("inference_shadow_requests_total", "model, version, status")),
+                    "{{model}}/{{version}} {{status}}",
+                ),
+            ),
+            unit="reqps",
             width=6,
         ),
     ),

@@ -21,7 +21,7 @@ from loadtests.compare.files import ModelFile
 from loadtests.compare.rows import OUTPUT, length
 from loadtests.lengths import policies
 from loadtests.lengths.policies import Planned, Row
-from service.engine import calibration, native, runner, worker
+from service.engine import calibration, loading, native, runner
 from service.engine.calibration import Calibration
 from service.engine.config import Config, Options
 from service.engine.lanes import Entry
@@ -50,7 +50,7 @@ class Contest:
         options = Options(provider="cpu", variant=file.variant)
         config = Config(file.model, 1, str(file.path.parent), "", -1, options)
         with ThreadPoolExecutor(1) as threads:
-            session, calibrated = worker.load(config, threads)
+            session, calibrated = loading.load(config, threads)
         if session.report["variant"] != file.variant:
             raise EngineError(f"the engine took {session.report['variant']}, not {file.variant}")
         self.evergreen = Evergreen(session, calibrated, options)

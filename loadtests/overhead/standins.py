@@ -104,9 +104,10 @@ class ConstantRoute(InferRoute):
 
     def __init__(self, constants: Constants, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
+        self.allowed = None
         self._constants = constants
 
-    def find(self, name: str, version: str | None) -> Target:
+    def find(self, name: str, version: str | None, client: object = None) -> Target:
         """The form, in the place of a model."""
         return Target(name, 1, "", "ready")
 

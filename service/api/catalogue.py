@@ -8,7 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from models import bundle
-from service.routing import Router, Target
+from service.link import Link
+from service.routing import Router, Split, Target
 
 
 class VersionView(msgspec.Struct):
@@ -23,7 +24,11 @@ class VersionView(msgspec.Struct):
 
 
 class ModelView(msgspec.Struct):
-    """One model. `aliases` maps champion (and later challenger, previous) to versions."""
+    """One model. `aliases` maps champion, and in the view of one model previous and others, to versions.
+
+    `canary` and `shadow` say who gets requests beside the champion and what came of it, `note` what was last done to them without
+    being asked; `history` are the last changes of who answers, oldest first.
+    """
 
     name: str
     task: str | None
@@ -31,6 +36,10 @@ class ModelView(msgspec.Struct):
     labels: tuple[str, ...]
     aliases: dict[str, int]
     versions: list[VersionView]
+    canary: dict[str, Any] | None = None
+    shadow: dict[str, Any] | None = None
+    note: str | None = None
+    history: list[dict[str, Any]] = []
 
 
 class Catalogue(Controller):
@@ -44,24 +53,48 @@ class Catalogue(Controller):
         """Every model with its versions."""
         return [view(router, name) for name in router.models()]
 
-    @get("/{name:str}", summary="One model", sync_to_thread=False)
-    def model(self, router: NamedDependency[Router], name: FromPath[str]) -> ModelView:
-        """Versions, aliases, held-out metrics and the device report of one model."""
-        return view(router, name)
+    @get("/{name:str}", summary="One model")
+    async def model(
+        self, router: NamedDependency[Router], link: NamedDependency[Link], name: FromPath[str]
+    ) -> ModelView:
+        """Versions, aliases, held-out metrics, device report, traffic and history of one model, loaded or not."""
+        (told,) = (await link.ask("lifecycle", {"model": name}))["models"]
+        return whole(router, told)
 
 
 def view(router: Router, name: str) -> ModelView:
     """One model as it stands in the routing table."""
-    champion = router.target(name)
-    manifest = declared(router, champion)
+    champion = router.models().get(name)
+    targets = [target for target in router.table.targets if target.model == name]
+    manifest = next((declared(router, one) for one in targets if one.version == champion), None)
+    split = router.table.splits.get(name, Split())
     return ModelView(
         name,
         type(manifest.task).__struct_config__.tag if manifest else None,  # type: ignore[arg-type]
         manifest.description if manifest else None,
         manifest.labels if manifest else (),
-        {"champion": champion.version},
-        [version_view(router, target) for target in router.table.targets if target.model == name],
+        {} if champion is None else {"champion": champion},
+        [version_view(router, target) for target in targets],
+        msgspec.to_builtins(split.canary),
+        msgspec.to_builtins(split.shadow),
     )
+
+
+def whole(router: Router, told: dict[str, Any]) -> ModelView:
+    """One model as control tells it, with what its loaded versions declare."""
+    seen = view(router, told["name"])
+    loaded = {one.version: one for one in seen.versions}
+    seen.versions = [
+        loaded.get(one["version"]) or VersionView(one["version"], one["state"], one["reason"], {})
+        for one in told["versions"]
+    ]
+    if told["champion"] is not None:  # who answers here, whatever the registry says
+        seen.aliases = told["aliases"] | {"champion": told["champion"]}
+    else:
+        seen.aliases = told["aliases"]
+    seen.canary, seen.shadow = told["canary"], told["shadow"]
+    seen.note, seen.history = told["note"], told["history"]
+    return seen
 
 
 def version_view(router: Router, target: Target) -> VersionView:

@@ -3,6 +3,7 @@
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
+from service.api.access import PROBE
 from service.errors import Unavailable
 from service.link import Link
 from service.routing import Router, Table
@@ -16,12 +17,14 @@ class Health(Controller):
     path = "/"
     tags = ("operations",)
 
-    @get("/v2/health/live", summary="Is the process there?", sync_to_thread=False)
+    @get("/v2/health/live", opt=PROBE, summary="Is the process there?", sync_to_thread=False)
     def live(self) -> dict[str, bool]:
         """True while the process answers at all, also while it drains: a restart would only lose requests."""
         return {"live": True}
 
-    @get("/v2/health/ready", summary="Should requests be sent here?", sync_to_thread=False)
+    @get(
+        "/v2/health/ready", opt=PROBE, summary="Should requests be sent here?", sync_to_thread=False
+    )
     def ready(self, router: NamedDependency[Router]) -> Response[dict[str, bool | str]]:
         """True once every model has been loaded, and until the service drains."""
         if (why := unready(router.table)) is None:
@@ -41,7 +44,11 @@ def unready(table: Table) -> str | None:
     """Why no requests should be sent here, None where they should."""
     if table.draining:
         return "the service is shutting down"
-    failed = [f"{t.model}/{t.version}: {t.reason}" for t in table.targets if t.state == "failed"]
+    failed = [
+        f"{t.model}/{t.version}: {t.reason}"
+        for t in table.targets
+        if t.state == "failed" and table.champions.get(t.model) == t.version
+    ]
     if failed or not table.ready:
         return "; ".join(failed) or "models are loading"
     return None

@@ -15,6 +15,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api import problems
+from service.api.connection import client_of
 from service.api.infer import InferRoute, answer_headers, read_headers
 
 PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]+))?/infer")
@@ -50,6 +51,10 @@ class HotProtocol(HttpToolsProtocol):
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > self._route.max_body_bytes:
             self._leave_to_uvicorn()
+            return
+        allowed = self._route.allowed
+        if allowed is not None and not allowed(headers.get(b"authorization")):
+            self._leave_to_uvicorn()  # whose guard refuses it
             return
         exchange = Exchange(self, self._route, headers, found)
         # It is to this protocol what uvicorn's own cycle is; mypy cannot know.
@@ -123,11 +128,20 @@ class Exchange:
             # Nobody else has to hold it: a server that ends waits for its connections, and each for its exchange.
             self._task = self._protocol.loop.create_task(self._run())
 
+    def client(self) -> str:
+        """Who asks, for a canary's share."""
+        headers = self._headers
+        return client_of(
+            headers.get(b"evergreen-client", b"").decode("latin-1"),
+            headers.get(b"x-forwarded-for", b"").decode("latin-1"),
+            self._protocol.client,
+        )
+
     async def _run(self) -> None:
         name = self._path[1].decode()
         version = None if self._path[2] is None else self._path[2].decode()
         try:
-            target = self._route.find(name, version)
+            target = self._route.find(name, version, self.client)
             answer = await self._route.answer(
                 target, read_headers(self._headers), self.body.whole()
             )

@@ -9,13 +9,22 @@ from litestar.params import FromPath
 
 from models.bundle import Tensor
 from service.api import values
-from service.api.connection import unless_gone
+from service.api.connection import client_of_request, unless_gone
 from service.api.infer import InferRoute, Said, answer_headers
 from service.routing import Router, Target, unavailable
 from service.settings import Settings
 
 VERSION = importlib.metadata.version("evergreen-serving")
-EXTENSIONS = ["binary_tensor_data", "model_configuration"]
+EXTENSIONS = [
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+]
 """Only what works."""
 
 AnyRequest = Request[Any, Any, Any]
@@ -91,7 +100,6 @@ class Inference(Controller):
     async def infer(
         self,
         request: AnyRequest,
-        router: NamedDependency[Router],
         route: NamedDependency[InferRoute],
         name: FromPath[str],
         version: FromPath[str | None] = None,
@@ -100,11 +108,12 @@ class Inference(Controller):
 
         `parameters.timeout` (microseconds) or `Request-Timeout-Ms` shortens the deadline; `parameters.priority` is 1 (first) to 3.
         """
-        target = router.find(name, version)
+        target = route.find(name, version, lambda: client_of_request(request))
         said = Said(
             request.headers.get("content-encoding"),
             request.headers.get("inference-header-content-length"),
             request.headers.get("request-timeout-ms"),
+            request.headers.get("accept-encoding"),
         )
         work = route.answer(target, said, await request.body())
         answer = await unless_gone(request.receive, work)

@@ -11,7 +11,8 @@ from litestar.params import FromPath
 
 from models import tasks
 from models.errors import InputError, Malformed
-from service.api.connection import read_timeout, unless_gone
+from service.api.bodies import read_json
+from service.api.connection import client_of_request, read_timeout, unless_gone
 from service.errors import UnsupportedMedia
 from service.predictor import Predictor
 from service.routing import Router, Target
@@ -63,6 +64,8 @@ class Predictions(Controller):
         `Request-Timeout-Ms` shortens the deadline.
         """
         target = router.target(name)
+        if router.canaries:
+            target = router.divert(target, lambda: client_of_request(request))
         with predictor.counted(target, "v1"):
             timeout = read_timeout(request.headers.get("request-timeout-ms"))
             items = await read_items(request, target, router.opened(target).manifest.task)
@@ -124,15 +127,3 @@ def read_series(body: bytes) -> list[object]:
         raise InputError("'series' is empty")
     several = bool(series[0]) and isinstance(series[0][0], list)
     return list(series) if several else [series]
-
-
-def read_json(body: bytes, kind: type[Any]) -> Any:
-    """`body` as `kind`; InputError says where it is not."""
-    if not body:
-        raise Malformed("the body is empty")
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        raise InputError(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"the body is not JSON: {error}") from error

@@ -12,8 +12,17 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from models.errors import BundleError, Conflict, EvergreenError, InputError, Malformed, TooLarge
+from models.errors import (
+    BundleError,
+    Conflict,
+    EvergreenError,
+    InputError,
+    Malformed,
+    RegistryUnavailable,
+    TooLarge,
+)
 from service import errors
+from service.api.compression import CODINGS
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +34,25 @@ STATUSES: tuple[tuple[type[EvergreenError], int], ...] = (
     (InputError, 422),
     (errors.NotFound, 404),
     (errors.UnsupportedMedia, 415),
+    (errors.Unauthenticated, 401),
+    (errors.Forbidden, 403),
+    (errors.Unsupported, 501),
     (Conflict, 412),
+    (errors.Refused, 409),
     (errors.Unavailable, 503),
     (errors.DeadlineExceeded, 504),
     (errors.ClientGone, 408),  # nobody is there to read it
     (errors.EngineError, 500),
-    (BundleError, 500),
+    (BundleError, 409),  # a version that somebody asked for, and that cannot be
+    (RegistryUnavailable, 503),
 )
 """First match wins. On /v2 every fault of the caller but 404, 413 and 415 is 400: the protocol knows no other."""
+
+HEADERS: dict[type[EvergreenError], dict[str, str]] = {
+    errors.Unauthenticated: {"www-authenticate": 'Bearer realm="evergreen"'},
+    errors.UnsupportedCoding: {"accept-encoding": ", ".join(CODINGS)},
+}
+"""What an error's answer says beside its sentence."""
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
@@ -73,7 +93,7 @@ def render(path: str, error: Exception) -> Rendered:
 def from_domain(path: str, error: EvergreenError) -> Rendered:
     """An error that this project raised on purpose."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
-    headers = {}
+    headers = dict(HEADERS.get(type(error), {}))
     if isinstance(error, errors.Unavailable):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     return answer(path, status, str(error), headers)

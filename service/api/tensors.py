@@ -23,6 +23,8 @@ DATA = b'"data":'
 PLACE = b'{"list":%d}'
 """Stands in a header for a list of numbers that was taken out of it."""
 
+RESERVED = "triton_"
+"""Names of parameters that begin so are the protocol's own."""
 PRIORITIES: dict[Any, int] = {0: lanes.NORMAL, 1: lanes.HIGH, 2: lanes.NORMAL, 3: lanes.LOW}
 
 Parameters = dict[str, str | int | float | bool]
@@ -60,7 +62,8 @@ _decoder = msgspec.json.Decoder(Infer)
 class Asked(msgspec.Struct, frozen=True):
     """A request without its tensors. `binary` maps each wanted output to its form; `binary_default` is for those not named.
 
-    `timeout`: seconds that the caller gives it; `priority`: one of `engine.lanes.PRIORITIES`.
+    `timeout`: seconds that the caller gives it; `priority`: one of `engine.lanes.PRIORITIES`. `classes`: the outputs that are wanted as
+    their K largest values.
     """
 
     id: str
@@ -70,6 +73,7 @@ class Asked(msgspec.Struct, frozen=True):
     binary_default: bool
     timeout: float | None
     priority: int
+    classes: dict[str, int]
 
 
 class Described(msgspec.Struct, omit_defaults=True):
@@ -163,26 +167,46 @@ remembered = functools.lru_cache(maxsize=1024)(read_header)
 
 def read_outputs(infer: Infer, slots: tuple[Slot, ...]) -> Asked:
     """The request with its outputs' forms: an output's own `binary_data`, or else the request's."""
-    default = bool(infer.parameters.get("binary_data_output", False))
+    if name := next((name for name in infer.parameters if name.startswith(RESERVED)), None):
+        raise InputError(f"parameter '{name}' begins with '{RESERVED}', which is reserved")
+    default = read_flag(infer.parameters, "binary_data_output", False)
     names = tuple(output.name for output in infer.outputs)
     if name := repeated(names):
         raise InputError(f"output '{name}' already exists in the request")
     for output in infer.outputs:
-        if "classification" in output.parameters or "shared_memory_region" in output.parameters:
-            raise InputError(
-                f"output '{output.name}': classification and shared memory are not supported"
-            )
+        if "shared_memory_region" in output.parameters:
+            raise InputError(f"output '{output.name}': shared memory is not supported")
     forms = {
-        output.name: bool(output.parameters.get("binary_data", default)) for output in infer.outputs
+        output.name: read_flag(output.parameters, "binary_data", default)
+        for output in infer.outputs
     }
+    classes = {output.name: count for output in infer.outputs if (count := read_classes(output))}
     timeout = read_timeout(infer.parameters.get("timeout", 0))
     priority = read_priority(infer.parameters.get("priority", 0))
-    return Asked(infer.id, slots, names, forms, default, timeout, priority)
+    return Asked(infer.id, slots, names, forms, default, timeout, priority, classes)
 
 
 def repeated(names: Sequence[str]) -> str | None:
     """The first name that is there twice."""
     return next((name for index, name in enumerate(names) if name in names[:index]), None)
+
+
+def read_flag(parameters: Parameters, name: str, default: bool) -> bool:
+    """A parameter that is true or false."""
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise InputError(f"parameter '{name}' is {value!r:.40}, true or false was expected")
+    return value
+
+
+def read_classes(output: Output) -> int:
+    """How many of an output's largest values are wanted in its place; 0 where it is wanted itself."""
+    count = output.parameters.get("classification", 0)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise InputError(
+            f"output '{output.name}' has classification {count!r:.40}, a number of classes was expected"
+        )
+    return count
 
 
 def read_timeout(microseconds: str | int | float | bool) -> float | None:
@@ -218,6 +242,8 @@ def read_length(header: str | None, body: int) -> int:
 
 def read_slot(given: Input) -> Slot:
     """One input, as far as the header alone can be wrong."""
+    if given.datatype == "BF16":
+        raise InputError(f"input '{given.name}' has datatype 'BF16', which no model here takes")
     if given.datatype not in values.DATATYPES:
         known = ", ".join(values.DATATYPES)
         raise InputError(f"input '{given.name}' has datatype '{given.datatype}', known are {known}")

@@ -5,6 +5,9 @@ import msgspec
 from service.engine.calibration import Sizes
 from service.settings import Provider
 
+GENTLY = "gently"
+"""Said behind the configuration: load at a low priority, others are answering."""
+
 
 class Gpu(msgspec.Struct, frozen=True):
     """How a GPU is used, where one runs the model. `instances` is for the GPU what `Options.instances` is for the CPU.

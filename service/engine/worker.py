@@ -1,120 +1,78 @@
 """The engine process: loads one model version, measures and warms it, then serves it. It must not know HTTP or other versions.
 
-Started by the supervisor as `python -m service.engine.worker CONFIG`. It ends by itself when the supervisor is gone.
+Started by the supervisor as `python -m service.engine.worker CONFIG [gently]`. It ends by itself when the supervisor is gone.
+Little is imported here: beside engines that answer, even ONNX Runtime's import has to wait its turn.
 """
 
 import gc
 import os
 import sys
-import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import Any
 
 import msgspec
-import uvloop
 
-from models import bundle
-from models.errors import EvergreenError
-from service.engine import bare, calibration, failures, memory, providers
-from service.engine.calibration import Calibration
-from service.engine.config import Config, Options
-from service.engine.latency import Bucket
+from service.engine import priority
+from service.engine.config import GENTLY, Config
 from service.engine.lifeline import Lifeline, Said
-from service.engine.serving import LEFT, Engine
-from service.engine.session import Session
-from service.errors import EngineError
 
 SWITCH_SECONDS = 0.0005
 
 
-def load(config: Config, threads: ThreadPoolExecutor) -> tuple[Session, Calibration]:
-    """The session, measured and warm."""
-    options, directory = config.options, Path(config.directory)
-    started = time.monotonic()
-    loading = bare.load if bundle.is_bare(directory) else Session.load
-    session = loading(directory, options)
-    calibrated = measured(session, config, threads) if session.batched else alone(session)
-    session.warm_up(calibrated.caps)
-    session.report["batching"] = calibrated.report()
-    session.report["load_seconds"] = round(time.monotonic() - started, 3)
-    return session, calibrated
+def loaded(config: Config, lifeline: Lifeline, gently: bool) -> Any:
+    """(session, calibration). Raises whatever is wrong with the version."""
+
+    def run(work: Callable[[], Any], **how: bool) -> Any:
+        return priority.lowered(work, **how) if gently else work()
+
+    loading = run(imported)
+
+    def load() -> Any:
+        # Threads of its own: those that serve must not inherit its priority.
+        with ThreadPoolExecutor(most_runs(config), thread_name_prefix="load") as threads:
+            return loading.load(config, threads)
+
+    loading.bound(config, lifeline)
+    return run(load, leaves_threads=loading.leaves_threads(config.options))
 
 
-def measured(session: Session, config: Config, threads: ThreadPoolExecutor) -> Calibration:
-    """How batches scale here."""
-    options = config.options
+def imported() -> Any:
+    """What loads, and with it ONNX Runtime. EngineError where its packages contradict each other."""
+    from service.engine import loading, providers
+    from service.errors import EngineError
 
-    def timed(bucket: Bucket, rows: int) -> float:
-        # As the engine will run it: requests of a row each, joined, in a run thread.
-        requests = [session.example(bucket, 1)] * rows
-        begun = time.perf_counter()
-        threads.submit(session.run, requests).result()
-        return time.perf_counter() - begun
-
-    return calibration.calibrate(
-        session.buckets(),
-        timed,
-        fixed=options.max_batch_rows,
-        inherited=config.inherited,
-        kept=Path(options.curves) / f"{kept_as(session)}.json" if options.curves else None,
-    )
+    if clash := providers.clashing_wheels():
+        raise EngineError(clash)
+    return loading
 
 
-def alone(session: Session) -> Calibration:
-    """Nothing to measure: one request at a time, whatever the settings say."""
-    return Calibration("alone", dict.fromkeys(session.buckets(), 1))
+def most_runs(config: Config) -> int:
+    """How many batches may run at a time, wherever they run."""
+    return max(config.options.instances, config.options.gpu.instances)
 
 
-def kept_as(session: Session) -> str:
-    """The name under which this version's batch times are kept."""
-    device = session.report["device"]
-    runtime = {name: device[name] for name in ("provider", "threads")}
-    return calibration.key(session.file.sha256, runtime)
-
-
-def most_memory(options: Options) -> int:
-    """Bytes that this process may take."""
-    return memory.derived() if options.memory_mb is None else options.memory_mb << 20
-
-
-def why(error: Exception, options: Options) -> str:
+def why(error: Exception, config: Config) -> str:
     """A failed load in a sentence."""
-    if failures.lacks_memory(error):
-        most = most_memory(options) >> 20
-        return f"the model does not fit into the {most:,} MB that an engine may take (engine_memory_mb)"
-    return str(error) if isinstance(error, EvergreenError) else f"{type(error).__name__}: {error}"
+    from service.engine import loading
 
-
-def bound(config: Config, lifeline: Lifeline) -> None:
-    """From now on this process takes no more memory than it may: by the kernel's limit on the CPU, by a watch beside a GPU."""
-    options = config.options
-    most = most_memory(options)
-    provider, _ = providers.choose(options.provider, options.strict)
-
-    def leave(reason: str) -> None:
-        lifeline.say(Said(reason=reason))
-        os._exit(LEFT)
-
-    if provider == "cpu":
-        memory.limit(most)
-    else:
-        memory.watch(most, leave)
+    return loading.why(error, config.options)
 
 
 def main() -> int:
     """Load, then serve. Exit code 1 when the version cannot be loaded; the reason is on the lifeline."""
     config = msgspec.json.decode(sys.argv[1], type=Config)
     lifeline = Lifeline(config.lifeline)
-    instances = max(config.options.instances, config.options.gpu.instances)
-    threads = ThreadPoolExecutor(instances, thread_name_prefix="run")
     try:
-        if clash := providers.clashing_wheels():
-            raise EngineError(clash)
-        bound(config, lifeline)
-        session, calibrated = load(config, threads)
+        session, calibrated = loaded(config, lifeline, GENTLY in sys.argv[2:])
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a bundle, its reason must be heard
-        lifeline.say(Said("failed", why(error, config.options)))
+        lifeline.say(Said("failed", why(error, config)))
         return 1
+    import uvloop
+
+    from service.engine.serving import Engine
+
+    threads = ThreadPoolExecutor(most_runs(config), thread_name_prefix="run")
 
     async def serve() -> int:
         return await Engine(session, config, calibrated, threads, lifeline).serve()

@@ -1,33 +1,28 @@
 """What each call of the protocol answers: a message in, a message out, errors raised. It must not know how calls travel.
 
-What is described (metadata, configuration, readiness) is what /v2 says, turned into messages.
+What is described (metadata, statistics, the repository) is what /v2 says, turned into messages.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from google.protobuf import json_format
 from tritonclient.grpc import model_config_pb2, service_pb2
 
-from service.api import inference
+from service.api import classification, diagnostics, inference, repository
+from service.api.access import Access
 from service.api.health import unready
 from service.errors import NotFound
 from service.grpc import health, messages
+from service.link import Link
 from service.predictor import Predictor
 from service.routing import Router
 from service.settings import Settings
 
 SHARED_MEMORY = "shared memory is not supported, send tensors in the message"
-REPOSITORY = "the repository cannot be asked or changed over gRPC yet"
 UNIMPLEMENTED = {
     "ModelStreamInfer": "streams are not supported, ModelInfer answers each request",
-    "ModelStatistics": "statistics are not there yet over gRPC, /metrics of the HTTP port has them",
-    "RepositoryIndex": REPOSITORY,
-    "RepositoryModelLoad": REPOSITORY,
-    "RepositoryModelUnload": REPOSITORY,
-    "TraceSetting": "there are no trace settings",
-    "LogSettings": "log settings cannot be read or changed over gRPC",
     "SystemSharedMemoryStatus": SHARED_MEMORY,
     "SystemSharedMemoryRegister": SHARED_MEMORY,
     "SystemSharedMemoryUnregister": SHARED_MEMORY,
@@ -36,6 +31,10 @@ UNIMPLEMENTED = {
     "CudaSharedMemoryUnregister": SHARED_MEMORY,
 }
 """Calls of the protocol that are refused, each with its sentence."""
+CHANGES = ("RepositoryModelLoad", "RepositoryModelUnload")
+PROBES = ("ServerLive", "ServerReady", "Check")
+
+Metadata = Callable[[], Iterable[tuple[str, str | bytes]] | None]
 
 
 class Inferred(NamedTuple):
@@ -48,20 +47,31 @@ class Inferred(NamedTuple):
 class Calls:
     """The calls, over the models that `router` reaches."""
 
-    def __init__(self, settings: Settings, router: Router, predictor: Predictor) -> None:
+    def __init__(
+        self, settings: Settings, router: Router, predictor: Predictor, access: Access, link: Link
+    ) -> None:
         self._settings = settings
         self._router = router
         self._predictor = predictor
+        self._access = access
+        self._link = link
 
-    def server_live(self, request: Any) -> Any:
+    def admit(self, name: str, metadata: Metadata) -> None:
+        """Whether a caller may make the call. Unauthenticated or Forbidden, by the `authorization` in its metadata."""
+        if name in CHANGES:
+            self._access.check_change(authorization(metadata))
+        elif self._access.protects_all and name not in PROBES:
+            self._access.check_use(authorization(metadata))
+
+    async def server_live(self, request: Any) -> Any:
         """True while the process answers at all, also while it drains."""
         return service_pb2.ServerLiveResponse(live=True)
 
-    def server_ready(self, request: Any) -> Any:
+    async def server_ready(self, request: Any) -> Any:
         """Whether requests should be sent here."""
         return service_pb2.ServerReadyResponse(ready=self._ready())
 
-    def model_ready(self, request: Any) -> Any:
+    async def model_ready(self, request: Any) -> Any:
         """Whether the model answers right now; one that nobody knows does not."""
         try:
             target = self._router.find(request.name, request.version or None)
@@ -69,23 +79,62 @@ class Calls:
             return service_pb2.ModelReadyResponse(ready=False)
         return service_pb2.ModelReadyResponse(ready=self._router.answers(target))
 
-    def server_metadata(self, request: Any) -> Any:
+    async def server_metadata(self, request: Any) -> Any:
         """Name, version and the extensions that work."""
         return message(inference.server_metadata(), service_pb2.ServerMetadataResponse())
 
-    def model_metadata(self, request: Any) -> Any:
+    async def model_metadata(self, request: Any) -> Any:
         """Inputs and outputs. NotFound, or Unavailable until the model has been loaded once."""
         target = self._router.find(request.name, request.version or None)
         told = inference.model_metadata(self._router, target)
         return message(told, service_pb2.ModelMetadataResponse())
 
-    def model_config(self, request: Any) -> Any:
+    async def model_config(self, request: Any) -> Any:
         """The configuration in Triton's words. NotFound, or Unavailable until the model has been loaded once."""
         target = self._router.find(request.name, request.version or None)
         told = inference.model_config(self._router, target, self._settings)
         return service_pb2.ModelConfigResponse(config=message(told, model_config_pb2.ModelConfig()))
 
-    def check(self, request: Any) -> Any:
+    async def model_statistics(self, request: Any) -> Any:
+        """Of every version, of a model's or of one. NotFound."""
+        told = await diagnostics.model_statistics(
+            self._router, self._link, request.name or None, request.version or None
+        )
+        return message(told, service_pb2.ModelStatisticsResponse())
+
+    async def repository_index(self, request: Any) -> Any:
+        """Every version of the repository and its state."""
+        told = {"models": await repository.index(self._link, request.ready)}
+        return message(told, service_pb2.RepositoryIndexResponse())
+
+    async def repository_load(self, request: Any) -> Any:
+        """Load a version; returns once it answers."""
+        parameters = read_map(request.parameters)
+        await repository.load(self._link, self._settings, request.model_name, parameters)
+        return service_pb2.RepositoryModelLoadResponse()
+
+    async def repository_unload(self, request: Any) -> Any:
+        """Unload a model or a version; returns once it has answered what it had accepted."""
+        parameters = read_map(request.parameters)
+        await repository.unload(self._link, self._settings, request.model_name, parameters)
+        return service_pb2.RepositoryModelUnloadResponse()
+
+    async def trace_setting(self, request: Any) -> Any:
+        """The trace settings, which can only be left as they are."""
+        if request.model_name:
+            self._router.target(request.model_name)
+        wanted = {name: list(one.value) for name, one in request.settings.items()}
+        told = {name: {"value": value} for name, value in diagnostics.change_trace(wanted).items()}
+        return message({"settings": told}, service_pb2.TraceSettingResponse())
+
+    async def log_settings(self, request: Any) -> Any:
+        """The log settings, which can only be left as they are."""
+        now = diagnostics.change_log(self._settings, read_map(request.settings))
+        fields = {bool: "bool_param", int: "uint32_param", str: "string_param"}
+        told = {name: {fields[type(value)]: value} for name, value in now.items()}
+        return message({"settings": told}, service_pb2.LogSettingsResponse())
+
+    async def check(self, request: Any) -> Any:
         """grpc.health.v1: the server or one of its services; a model's name stands for the model."""
         services = {
             "": self._ready,
@@ -104,7 +153,11 @@ class Calls:
             limits = [limit for limit in (asked.timeout, remaining) if limit is not None]
             terms = self._predictor.terms(received, min(limits, default=None), asked.priority)
             outcome = await self._predictor.infer(target, given, asked.outputs, terms)
-            told = messages.encode(asked, target.model, target.version, outcome.outputs)
+            outputs = outcome.outputs
+            if asked.classes:
+                manifest = self._router.opened(target).manifest
+                outputs = classification.classified(outputs, asked.classes, manifest)
+            told = messages.encode(asked, target.model, target.version, outputs)
         return Inferred(told, outcome.prediction_id)
 
     def _ready(self) -> bool:
@@ -114,3 +167,15 @@ class Calls:
 def message(told: Mapping[str, Any], into: Any) -> Any:
     """`into` with what /v2 tells as JSON; what the message has no field for is left out."""
     return json_format.ParseDict(told, into, ignore_unknown_fields=True)
+
+
+def read_map(given: Any) -> dict[str, Any]:
+    """A map of messages with one of several values each, as plain values; None where one has none."""
+    kinds = {name: one.WhichOneof("parameter_choice") for name, one in given.items()}
+    return {name: getattr(given[name], kind) if kind else None for name, kind in kinds.items()}
+
+
+def authorization(metadata: Metadata) -> str | None:
+    """What a caller says of who it is."""
+    found = next((value for name, value in metadata() or () if name == "authorization"), None)
+    return found.decode("latin-1") if isinstance(found, bytes) else found

@@ -15,18 +15,17 @@ from service.errors import SettingsError
 from service.grpc import health, statuses
 from service.grpc.calls import UNIMPLEMENTED, Calls
 from service.grpc.messages import read
-from service.predictor import Predictor
-from service.routing import Router
 from service.settings import Settings
 
 SERVICE = "inference.GRPCInferenceService"
 
 Handler = Callable[[bytes, Any], Awaitable[Any]]
+Answer = Callable[[Any], Awaitable[Any]]
 
 
 @asynccontextmanager
-async def serving(settings: Settings, router: Router, predictor: Predictor) -> AsyncIterator[int]:
-    """The server, answering on `settings.grpc_port` while the block runs; yields the port.
+async def serving(settings: Settings, calls: Calls) -> AsyncIterator[int]:
+    """The server of `calls`, answering on `settings.grpc_port` while the block runs; yields the port.
 
     At the end it takes nothing new and answers what it has accepted. SettingsError when the address cannot be had.
     """
@@ -37,7 +36,7 @@ async def serving(settings: Settings, router: Router, predictor: Predictor) -> A
             ("grpc.max_send_message_length", -1),
         )
     )
-    server.add_generic_rpc_handlers(handlers(Calls(settings, router, predictor)))
+    server.add_generic_rpc_handlers(handlers(calls))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{host}:{settings.grpc_port}"
     try:
@@ -54,22 +53,30 @@ async def serving(settings: Settings, router: Router, predictor: Predictor) -> A
 def handlers(calls: Calls) -> tuple[Any, Any]:
     """The two services with their methods."""
     kinds = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
-    answers: dict[str, Callable[[Any], Any]] = {
+    answers: dict[str, Answer] = {
         "ServerLive": calls.server_live,
         "ServerReady": calls.server_ready,
         "ModelReady": calls.model_ready,
         "ServerMetadata": calls.server_metadata,
         "ModelMetadata": calls.model_metadata,
         "ModelConfig": calls.model_config,
+        "ModelStatistics": calls.model_statistics,
+        "RepositoryIndex": calls.repository_index,
+        "RepositoryModelLoad": calls.repository_load,
+        "RepositoryModelUnload": calls.repository_unload,
+        "TraceSetting": calls.trace_setting,
+        "LogSettings": calls.log_settings,
     }
     methods = {
-        name: unary(answered(name, getattr(service_pb2, kinds[name].input_type.name), answer))
+        name: unary(
+            answered(calls, name, getattr(service_pb2, kinds[name].input_type.name), answer)
+        )
         for name, answer in answers.items()
     }
     methods["ModelInfer"] = unary(infer(calls))
     for name, sentence in UNIMPLEMENTED.items():
         methods[name] = refused(sentence, kinds[name].client_streaming)
-    probes = {"Check": unary(answered("Check", health.HealthCheckRequest, calls.check))}
+    probes = {"Check": unary(answered(calls, "Check", health.HealthCheckRequest, calls.check))}
     return (
         grpc.method_handlers_generic_handler(SERVICE, methods),
         grpc.method_handlers_generic_handler(health.SERVICE, probes),
@@ -83,12 +90,13 @@ def unary(handler: Handler) -> Any:
     )
 
 
-def answered(name: str, kind: Any, answer: Callable[[Any], Any]) -> Handler:
-    """The handler of a call that is answered at once."""
+def answered(calls: Calls, name: str, kind: Any, answer: Answer) -> Handler:
+    """The handler of a call that runs no model."""
 
     async def handle(message: bytes, context: Any) -> Any:
         try:
-            return answer(read(kind, message))
+            calls.admit(name, context.invocation_metadata)
+            return await answer(read(kind, message))
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status and the log the rest
             told = statuses.status(name, error)
         return await context.abort(*told)
@@ -101,6 +109,7 @@ def infer(calls: Calls) -> Handler:
 
     async def handle(message: bytes, context: Any) -> Any:
         try:
+            calls.admit("ModelInfer", context.invocation_metadata)
             request = read(service_pb2.ModelInferRequest, message)
             outcome = await calls.model_infer(request, context.time_remaining())
         except Exception as error:  # noqa: BLE001 - as above

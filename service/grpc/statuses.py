@@ -11,7 +11,7 @@ CODES = {
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     408: grpc.StatusCode.CANCELLED,
-    409: grpc.StatusCode.ALREADY_EXISTS,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
     412: grpc.StatusCode.FAILED_PRECONDITION,
     # Not RESOURCE_EXHAUSTED, which clients try again: the same request would be too large again.
     413: grpc.StatusCode.INVALID_ARGUMENT,

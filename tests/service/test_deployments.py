@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service import deployments
-from service.deployments import Deployment, Deployments
+from service.deployments import Deployments
 from service.engine import cores
 from service.engine.config import Options
 from service.errors import SettingsError
@@ -73,7 +73,7 @@ Report = Callable[..., dict[str, float]]
 def report(tmp_path: Path) -> Report:
     """Let an engine of model m say on what it runs; the device metrics that follow."""
     every = Deployments(Settings(state=tmp_path), tmp_path, lambda _: None)
-    one = Deployment("m", 1, tmp_path, Options(), tmp_path, every._changed)
+    one = every.add("m", 1, tmp_path, Options())
 
     def said(requested: str, provider: str, **nodes: int) -> dict[str, float]:
         device = {"requested": requested, "provider": provider, "nodes": nodes}

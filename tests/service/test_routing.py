@@ -11,11 +11,12 @@ import numpy as np
 import oddities
 import pytest
 
+from service import routing
 from service.engine import bare, wire
 from service.engine.client import Answer
 from service.engine.config import Options
 from service.errors import DeadlineExceeded, Unavailable
-from service.routing import Router, Table, Target
+from service.routing import Router, Share, Split, Table, Target
 
 SOON = 20.0
 OUT = ["probabilities"]
@@ -215,3 +216,29 @@ async def test_a_version_without_a_manifest_is_opened_by_what_its_engine_reports
     await route(4, msgspec.structs.replace(ready, report=report))
     assert not router.opened(router.target("odd")).manifest.batched
     router.close()
+
+
+def test_a_larger_share_keeps_the_clients_of_a_smaller_one_and_models_differ():
+    clients = [f"client {number}" for number in range(2000)]
+    places = {client: routing.place("m", client) for client in clients}
+    assert all(0 <= place < 100 for place in places.values())
+    for percent in (10, 30, 50):
+        share = sum(place < percent for place in places.values()) / len(clients)
+        assert abs(100 * share - percent) < 4
+    assert places["client 1"] != routing.place("n", "client 1")
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+async def test_a_canary_gets_its_clients_while_it_can_be_reached(swap: Swap, reachable: bool):
+    if not reachable:
+        await swap.new.end()
+    split = {"toy-text": Split(Share(2, 100.0))}
+    targets = tuple(
+        Target("toy-text", version, swap._directory, "ready", str(swap.sockets[version]))
+        for version in (1, 2)
+    )
+    table = Table(2, True, False, {"toy-text": 1}, targets, split)
+    await swap.router.apply(msgspec.to_builtins(table))
+    champion = swap.router.target("toy-text")
+    assert champion.version == 1
+    assert swap.router.divert(champion, lambda: "somebody").version == (2 if reachable else 1)

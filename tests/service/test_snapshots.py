@@ -59,3 +59,20 @@ def test_no_counter_ever_falls(events: list[tuple[str, int, bool]]):
         now = samples(totals.total())["requests_total"]
         assert now >= last
         last = now
+
+
+def test_what_versions_counted_that_are_not_loaded_is_forgotten():
+    registry = CollectorRegistry()
+    answered = Counter("answered", "a", ("model", "version"), registry=registry)
+    answered.labels("m", "1").inc(3)
+    answered.labels("m", "2").inc(4)
+    Gauge("alone", "g", registry=registry).set(1)
+    totals = snapshots.Totals()
+    totals.update("a", snapshots.snapshot(registry))
+    totals.retire("a")
+    totals.update("b", snapshots.snapshot(registry))
+    totals.keep({("m", "2")})
+    assert samples(totals.total()) == {"answered_total": 8, "alone": 1}
+    totals.keep({("m", "1"), ("m", "2")})  # what had ended is gone for good
+    page = snapshots.exposition(totals.total()).decode()
+    assert 'answered_total{model="m",version="1"} 3.0' in page

@@ -49,3 +49,15 @@ def test_a_version_over_one_api_has_one_tally():
     metrics = FrontEndMetrics()
     assert metrics.of("m", 1, "v1") is metrics.of("m", 1, "v1")
     assert metrics.of("m", 1, "v1") is not metrics.of("m", 1, "v2")
+
+
+def test_versions_that_are_not_loaded_are_forgotten_once_nobody_waits_for_them():
+    metrics = FrontEndMetrics()
+    for version in (1, 2, 3):
+        metrics.of("m", version, "v1").begin()
+        metrics.of_shadow("m", version).end("ok")
+    metrics.of("m", 2, "v1").end("ok")
+    metrics.keep({("m", 3)})
+    names = ("inference_in_flight_requests", "inference_shadow_requests")
+    left = [{dict(key[1])["version"] for key in values(metrics.registry, name)} for name in names]
+    assert left == [{"1", "3"}, {"3"}]

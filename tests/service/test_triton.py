@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import toys
 
-from models.errors import BundleError
+from models.errors import BundleError, InputError
 from models.triton import FILE
 from service import deployments, triton
 from service.settings import ModelSettings, Settings
@@ -116,3 +116,30 @@ def test_a_malformed_file_is_named(model: Path):
     (model / FILE).write_text("max_batch_size: many")
     with pytest.raises(BundleError, match=r"config\.pbtxt, line 1: max_batch_size"):
         deployments.options_of("toy-image", Settings(), 1, model)
+
+
+def test_a_callers_configuration_wins_over_the_settings_where_it_speaks():
+    own = ModelSettings(max_batch_rows=2, max_delay_ms=1.0, variant="fp32")
+    told = {
+        "max_batch_size": "16",  # protobuf's JSON writes large integers as text
+        "dynamic_batching": {"max_queue_delay_microseconds": 500},
+        "parameters": {"intra_op_thread_count": {"string_value": "2"}},
+        "something_new": {},
+    }
+    found = triton.above(own, told, 4)
+    assert (found.max_batch_rows, found.max_delay_ms, found.threads) == (16, 0.5, 2)
+    assert found.variant == "fp32"
+    assert triton.above(own, {}, 4) == own
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"max_batch_size": "many"}, "'config': Expected `int`"),
+        ({"backend": "python"}, "'python' is not served here"),
+        ({"instance_group": [{"kind": "KIND_TPU"}]}, "KIND_TPU"),
+    ],
+)
+def test_a_callers_configuration_that_cannot_be_one_is_refused(told: dict, says: str):
+    with pytest.raises(InputError, match=says):
+        triton.above(ModelSettings(), told, 4)

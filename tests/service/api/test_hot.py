@@ -25,6 +25,7 @@ class Route:
     """Answers with what it was asked: once `gate` is open, and `size` bytes of it."""
 
     max_body_bytes = LIMIT
+    allowed = None
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -34,7 +35,7 @@ class Route:
         self.bodies: list[bytes] = []
         self.size = 0
 
-    def find(self, name: str, version: str | None) -> tuple[str, str | None]:
+    def find(self, name: str, version: str | None, client: Any) -> tuple[str, str | None]:
         if name == "nobody":
             raise NotFound("unknown")
         return name, version
@@ -146,11 +147,16 @@ async def test_a_plain_infer_request_reaches_the_route_with_what_its_headers_say
         "Content-Encoding": "identity",
         "Inference-Header-Content-Length": "2",
         "Request-Timeout-Ms": "50",
+        "Accept-Encoding": "gzip",
     }
     headers = {case(name): value for name, value in named.items()}
     reply = await client.ask(message(path, b"abc", headers))
     assert reply.status == 200
-    assert json.loads(reply.body) == {"target": target, "said": ["identity", "2", "50"], "bytes": 3}
+    assert json.loads(reply.body) == {
+        "target": target,
+        "said": ["identity", "2", "50", "gzip"],
+        "bytes": 3,
+    }
     assert reply.headers["prediction-id"] == "id"
     assert reply.headers["content-type"] == "application/json"
 

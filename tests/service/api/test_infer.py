@@ -1,6 +1,8 @@
 """One table of infer requests, each sent both ways: past the connection that answers itself, and past the framework."""
 
+import gzip
 import json
+import zlib
 from typing import Any, NamedTuple
 
 import httpx
@@ -121,12 +123,43 @@ CASES = {
     "a length that is no number": Case(asked(), 400, "is 'ten'", headers={LENGTH: "ten"}),
     "a negative length": Case(asked(), 400, "is '-1'", headers={LENGTH: "-1"}),
     "an endless length": Case(asked(), 400, "the body has", headers={LENGTH: "9" * 5000}),
-    "a length of nothing": Case(asked(), 400, "failed to parse", headers={LENGTH: "0"}),
+    "a length of nothing": Case(asked(), 400, "of FP32 needs 64", headers={LENGTH: "0"}),
     "bytes that are missing": Case(
         binary()[0][:-3], 400, "expecting 3 additional bytes", headers=binary()[1]
     ),
     "bytes left over": Case(binary()[0] + b"12345", 400, "5 bytes after", headers=binary()[1]),
-    "a compressed body": Case(b"x", 415, "'gzip'", headers={"Content-Encoding": "gzip"}),
+    "a body in gzip": Case(gzip.compress(asked()), headers={"Content-Encoding": "gzip"}),
+    "a body in deflate": Case(zlib.compress(asked()), headers={"Content-Encoding": "deflate"}),
+    "a binary body in gzip": Case(
+        gzip.compress(binary()[0]), headers=binary()[1] | {"Content-Encoding": "gzip"}
+    ),
+    "a bomb": Case(
+        gzip.compress(bytes(10**8)), 413, "300,000", headers={"Content-Encoding": "gzip"}
+    ),
+    "a body that is not gzip": Case(b"xyz", 400, "not gzip", headers={"Content-Encoding": "gzip"}),
+    "an unknown coding": Case(b"x", 415, "'br'", headers={"Content-Encoding": "br"}),
+    "a large answer in gzip": Case(
+        asked(IMAGE | {"shape": [64, 1, 4, 4], "data": [0.5] * 1024}),
+        headers={"Accept-Encoding": "gzip"},
+    ),
+    "a small answer that could be compressed": Case(
+        asked(), says='"probabilities"', headers={"Accept-Encoding": "gzip, deflate"}
+    ),
+    "classes": Case(
+        asked(outputs=[{"name": "logits", "parameters": {"classification": 2}}]),
+        says='["5.000000:0:light","5.000000:1:dark"]',
+    ),
+    "classes of nothing": Case(
+        asked(outputs=[{"name": "logits", "parameters": {"classification": 0}}]), says='"FP32"'
+    ),
+    "classes that are no number": Case(
+        asked(outputs=[{"name": "logits", "parameters": {"classification": "2"}}]),
+        400,
+        "classification '2'",
+    ),
+    "a tensor alone": Case(PIXELS[:1].tobytes(), headers={LENGTH: "0"}),
+    "a reserved parameter": parameter(says="reserved", triton_enable=True),
+    "a form that is no truth": parameter(says="true or false", binary_data_output="yes"),
     "a body as it is": Case(asked(), headers={"Content-Encoding": "identity"}),
     **{
         f"Request-Timeout-Ms: {value}": timed(value)
@@ -164,6 +197,7 @@ async def test_a_request_gets_the_same_answer_whoever_hears_it(url: str, case: s
         expecting = await client.ask(message(path, body, headers | {"Expect": "100-continue"}))
     assert hot.status == status, hot.body
     assert says.encode() in hot.body
+    assert ("content-encoding" in hot.headers) == (case == "a large answer in gzip")
     assert (status == 200) == ("prediction-id" in hot.headers)
     if status != 200:
         assert list(json.loads(hot.body)) == ["error"]

@@ -244,13 +244,6 @@ def test_bad_input_is_named_with_both_numbers_and_the_next_request_is_answered(u
     )
 
 
-def test_a_compressed_body_is_415(url: str):
-    answer = httpx.post(
-        f"{url}/v2/models/toy-image/infer", content=b"x", headers={"Content-Encoding": "gzip"}
-    )
-    assert (answer.status_code, "Content-Encoding 'gzip'" in answer.json()["error"]) == (415, True)
-
-
 def test_an_unknown_output_is_refused(url: str):
     answer = httpx.post(
         f"{url}/v2/models/toy-image/infer", json={"inputs": [IMAGE], "outputs": [{"name": "y"}]}

@@ -12,12 +12,14 @@ import tritonclient.grpc.aio as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from service.api.access import Access
 from service.api.values import DATATYPES
 from service.engine import lanes
 from service.errors import NotFound, SettingsError, Unavailable
 from service.grpc import health
-from service.grpc.calls import UNIMPLEMENTED
+from service.grpc.calls import UNIMPLEMENTED, Calls
 from service.grpc.server import SERVICE, serving
+from service.link import Link
 from service.predictor import Predictor, TensorOutcome, Terms
 from service.routing import Router, Table, Target
 from service.settings import Settings
@@ -61,6 +63,11 @@ class Echo(Predictor):
         return self.counts.of("echo", 1, "grpc").outcomes
 
 
+def calls(settings: Settings, router: Router, echo: Echo) -> Calls:
+    """The calls, without a control behind them."""
+    return Calls(settings, router, echo, Access(settings, {}), Link({}))
+
+
 class Running:
     """A server over an `Echo`, and what calls it."""
 
@@ -90,7 +97,7 @@ async def running() -> AsyncIterator[Running]:
         }
     )
     echo = Echo(settings, router)
-    async with serving(settings, router, echo) as port:
+    async with serving(settings, calls(settings, router, echo)) as port:
         found = Running(echo, router, port)
         yield found
         await found.client.close()
@@ -290,7 +297,7 @@ async def test_health_follows_readiness_and_liveness_does_not(running: Running):
 async def test_what_was_accepted_is_answered_before_the_server_ends(running: Running):
     settings, echo = Settings(grpc_port=0, drain_timeout_s=10), running.echo
     echo.release.clear()
-    async with serving(settings, running.router, echo) as port:
+    async with serving(settings, calls(settings, running.router, echo)) as port:
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         call = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request(id="last"))
         await asyncio.wait_for(echo.entered.wait(), 10)
@@ -302,7 +309,7 @@ async def test_what_was_accepted_is_answered_before_the_server_ends(running: Run
 async def test_an_address_that_cannot_be_had_is_a_sentence(running: Running):
     settings = Settings(host="192.0.2.1", grpc_port=0)
     with pytest.raises(SettingsError, match=r"cannot listen on 192\.0\.2\.1:0 for gRPC"):
-        async with serving(settings, running.router, running.echo):
+        async with serving(settings, calls(settings, running.router, running.echo)):
             pass
 
 

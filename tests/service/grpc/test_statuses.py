@@ -25,8 +25,11 @@ CODE = grpc.StatusCode
         (errors.QueueFull("s"), CODE.UNAVAILABLE),
         (errors.DeadlineExceeded("s"), CODE.DEADLINE_EXCEEDED),
         (errors.EngineError("s"), CODE.INTERNAL),
-        (faults.BundleError("s"), CODE.INTERNAL),
+        (faults.BundleError("s"), CODE.FAILED_PRECONDITION),
         (faults.Conflict("s"), CODE.FAILED_PRECONDITION),
+        (errors.Unauthenticated("s"), CODE.UNAUTHENTICATED),
+        (errors.Forbidden("s"), CODE.PERMISSION_DENIED),
+        (errors.Unsupported("s"), CODE.UNIMPLEMENTED),
     ],
 )
 def test_an_error_keeps_its_sentence_and_gets_its_code(error: EvergreenError, code: CODE):

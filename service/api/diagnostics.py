@@ -1,0 +1,161 @@
+"""Statistics, and the protocol's trace and log settings, which tell what is true: there are no traces, and the log level stays as it is."""
+
+from typing import Any
+
+from litestar import Controller, Request, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from models.errors import InputError
+from service import statistics
+from service.api.access import CHANGE
+from service.api.bodies import read_json
+from service.errors import Unsupported
+from service.link import Link
+from service.routing import Router
+from service.settings import Settings
+
+TRACE = {"trace_level": ["OFF"]}
+TRACE_WORDS = (
+    "trace_level",
+    "trace_rate",
+    "trace_count",
+    "log_frequency",
+    "trace_file",
+    "trace_mode",
+)
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Diagnostics(Controller):
+    """What happened to requests, and what is written down of them."""
+
+    path = "/v2"
+    tags = ("open inference protocol",)
+
+    @get("/models/stats", summary="Statistics of every version")
+    async def all_statistics(
+        self, router: NamedDependency[Router], link: NamedDependency[Link]
+    ) -> dict[str, Any]:
+        """Counts and times of every front end and engine, added up."""
+        return await model_statistics(router, link)
+
+    @get(
+        ["/models/{name:str}/stats", "/models/{name:str}/versions/{version:str}/stats"],
+        summary="Statistics of a model",
+    )
+    async def statistics(
+        self,
+        router: NamedDependency[Router],
+        link: NamedDependency[Link],
+        name: FromPath[str],
+        version: FromPath[str | None] = None,
+    ) -> dict[str, Any]:
+        """As those of every version."""
+        return await model_statistics(router, link, name, version)
+
+    @get("/trace/setting", summary="Trace settings", sync_to_thread=False)
+    def trace(self) -> dict[str, Any]:
+        """Off."""
+        return TRACE
+
+    @get(
+        "/models/{name:str}/trace/setting", summary="A model's trace settings", sync_to_thread=False
+    )
+    def model_trace(self, router: NamedDependency[Router], name: FromPath[str]) -> dict[str, Any]:
+        """Off."""
+        router.target(name)
+        return TRACE
+
+    @post("/trace/setting", status_code=200, opt=CHANGE, summary="Change trace settings")
+    async def set_trace(self, request: AnyRequest) -> dict[str, Any]:
+        """They can only be left as they are."""
+        return change_trace(read_json(await request.body(), dict[str, Any]))
+
+    @post(
+        "/models/{name:str}/trace/setting",
+        status_code=200,
+        opt=CHANGE,
+        summary="Change a model's trace settings",
+    )
+    async def set_model_trace(
+        self, request: AnyRequest, router: NamedDependency[Router], name: FromPath[str]
+    ) -> dict[str, Any]:
+        """They can only be left as they are."""
+        router.target(name)
+        return change_trace(read_json(await request.body(), dict[str, Any]))
+
+    @get("/logging", summary="Log settings", sync_to_thread=False)
+    def log(self, settings: NamedDependency[Settings]) -> dict[str, Any]:
+        """What is logged, as `log_level` says."""
+        return log_settings(settings)
+
+    @post("/logging", status_code=200, opt=CHANGE, summary="Change log settings")
+    async def set_log(
+        self, request: AnyRequest, settings: NamedDependency[Settings]
+    ) -> dict[str, Any]:
+        """They can only be left as they are."""
+        return change_log(settings, read_json(await request.body(), dict[str, Any]))
+
+
+async def model_statistics(
+    router: Router, link: Link, name: str | None = None, version: str | None = None
+) -> dict[str, Any]:
+    """Those of every version that is served, of `name` or of its `version`. NotFound where there is none such."""
+    targets = router.table.targets
+    if name is not None:
+        wanted = router.find(name, version)
+        among = [target for target in targets if target.model == name]
+        targets = tuple(among) if version is None else (wanted,)
+    counted = {(one["name"], one["version"]): one for one in await link.ask("statistics", {})}
+    return {
+        "model_stats": [
+            counted.get((t.model, str(t.version))) or statistics.entry(t.model, str(t.version), {})
+            for t in targets
+        ]
+    }
+
+
+def change_trace(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The settings, if nothing but those is asked for. InputError for unknown ones, Unsupported otherwise."""
+    check_words(wanted, TRACE_WORDS)
+    asked = {
+        name: value for name, value in wanted.items() if value not in (None, [], ["OFF"], "OFF")
+    }
+    if asked:
+        raise Unsupported(
+            f"tracing is off and cannot be switched on: '{next(iter(asked))}' has no effect"
+        )
+    return TRACE
+
+
+def log_settings(settings: Settings) -> dict[str, Any]:
+    """The log level in the protocol's words. Lines are JSON on stderr."""
+    level = ("error", "warning", "info", "debug").index(settings.log_level)
+    return {
+        "log_file": "",
+        "log_info": level >= 2,
+        "log_warning": level >= 1,
+        "log_error": True,
+        "log_verbose_level": int(level >= 3),
+        "log_format": "json",
+    }
+
+
+def change_log(settings: Settings, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The settings, if nothing but those is asked for. InputError for unknown ones, Unsupported otherwise."""
+    now = log_settings(settings)
+    check_words(wanted, tuple(now))
+    for name, value in wanted.items():
+        if value is not None and (type(value), value) != (type(now[name]), now[name]):
+            raise Unsupported(
+                f"'{name}' is {now[name]!r} and stays so while the service runs; the setting log_level decides at its start"
+            )
+    return now
+
+
+def check_words(wanted: dict[str, Any], known: tuple[str, ...]) -> None:
+    """Raise InputError for a setting that the protocol does not know."""
+    if unknown := next((name for name in wanted if name not in known), None):
+        raise InputError(f"there is no setting '{unknown[:80]}', known are {', '.join(known)}")
