@@ -7,10 +7,13 @@ It must not know how a model was trained or how it is served; both sides meet he
         model.fp32.onnx ...  one file per variant
         weights.safetensors  what a later fine-tuning starts from
         samples.npz          held-out rows with expected outputs, for warm-up and self-test
+        profile.json         what held-out rows look like, for drift; profile.int8.json where that variant's answers differ
         tokenizer.json       text models only
         card.md, *.png       for people
+        model.sig            where somebody vouches for all of the above; the manifest cannot list what signs it
 
-A directory that holds BARE and no manifest is a version, too: what it takes and gives is read from the graph, by the engine.
+A directory that holds BARE (or what a config.pbtxt names instead) and no manifest is a version, too: what it takes and gives is read
+from the graph, by the engine.
 """
 
 import hashlib
@@ -28,10 +31,11 @@ MANIFEST = "manifest.json"
 SAMPLES = "samples.npz"
 BARE = "model.onnx"
 """The file of a version that has no manifest."""
+SIGNATURE = "model.sig"
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$(?!\n)"  # a bare $ would let one line feed in
 Name = Annotated[str, msgspec.Meta(pattern=NAME)]
-Version = Annotated[int, msgspec.Meta(ge=1)]
+Version = Annotated[int, msgspec.Meta(ge=1, le=10**9 - 1)]
 Role = Literal["logits", "probabilities", "embedding"]
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -40,6 +44,7 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input or output of the graph. A string in `shape` is a symbolic axis; axis 0 is the batch.
 
     `dtype` is numpy's name ("float32", "int64", "object" for strings). `optional`: an input that has a value of its own.
+    `labels`: the names of an output's classes, where they are not the model's.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: tuple[int | str, ...]
     role: Role | None = None
     optional: bool = False
+    labels: tuple[str, ...] = ()
 
 
 ANY_RANK = ("...",)
@@ -102,8 +108,20 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high: float
 
 
+class Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows that were met while serving: their file's sha256, how many, and when the first and last of them were met."""
+
+    sha256: str
+    count: Annotated[int, msgspec.Meta(ge=1)]
+    since: str
+    until: str
+
+
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a version comes from: enough to repeat the run, and to trace a later one back to it."""
+    """Where a version comes from: enough to repeat the run, and to trace a later one back to it.
+
+    `data_sha256` is of the recipe's own data. A retrained version has a `parent`, what set the retraining off, and the `traffic` in it.
+    """
 
     data_sha256: str
     parameters: dict[str, int | float | str | bool]
@@ -114,10 +132,14 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code_revision: str | None = None
     parent: int | None = None
     trigger: str = "person"
+    reason: str = ""
+    evidence: dict[str, int | float | str | bool] = {}
+    traffic: Rows | None = None
+    base_share: float | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a bundle says of itself. `files` maps each file present (but this one) to its sha256."""
+    """What a bundle says of itself. `files` maps each file present (but this one and the signature) to its sha256."""
 
     name: Name
     version: Version
@@ -136,7 +158,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The only variant to serve, whatever the device; settings may name another."""
     batched: bool = True
     """Axis 0 of every tensor counts rows, and rows of several requests may run together. Otherwise each request runs alone, as it is."""
+    most_rows: int | None = None
+    """The most rows in a request, where somebody has said so: then axis 0 of every tensor counts rows, `batched` or not."""
+    priorities: tuple[int, int] | None = None
+    """How many levels of priority callers may name, and the one of requests that name none. Not told: 1 to 3, and 2."""
     format: Literal[1] = 1
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether axis 0 of every tensor counts rows."""
+        return self.batched or self.most_rows is not None
 
     def variant(self, name: str) -> Variant:
         """The variant called `name`; BundleError names the ones there are."""
@@ -175,18 +206,14 @@ def decoded(data: bytes, where: str) -> Manifest:
     return manifest
 
 
-def exists(directory: Path) -> bool:
-    """Whether `directory` holds a version."""
-    return (directory / MANIFEST).is_file() or is_bare(directory)
-
-
 def is_bare(directory: Path) -> bool:
-    """Whether `directory` holds a version without a manifest: one ONNX file, of which nothing is declared."""
-    return (directory / BARE).is_file() and not (directory / MANIFEST).exists()
+    """Whether the version in `directory` has no manifest: it is one ONNX file, of which nothing is declared."""
+    return not (directory / MANIFEST).exists()
 
 
-def bare(directory: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Manifest:
-    """What can be said of the bare version in `directory`, given what its graph takes and gives. BundleError where its names cannot be."""
+def bare(file: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Manifest:
+    """What can be said of a version that is this one `file`, given what its graph takes and gives. BundleError where its names cannot be."""
+    directory = file.parent
     manifest = Manifest(
         name=directory.parent.name,
         version=int(directory.name),
@@ -198,7 +225,7 @@ def bare(directory: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...
         variants=(),
         metrics={},
         training=None,
-        files={BARE: sha256(directory / BARE)},
+        files={file.name: sha256(file)},
     )
     return from_builtins(msgspec.to_builtins(manifest))
 
@@ -239,7 +266,8 @@ def write(directory: Path, manifest: Manifest) -> Manifest:
 
     The rename makes the version visible whole or not at all. Returns the manifest as written.
     """
-    present = sorted(p for p in directory.iterdir() if p.is_file() and p.name != MANIFEST)
+    beside = (MANIFEST, SIGNATURE)
+    present = sorted(p for p in directory.iterdir() if p.is_file() and p.name not in beside)
     complete = msgspec.structs.replace(manifest, files={p.name: sha256(p) for p in present})
     temporary = directory / f".{MANIFEST}.{os.getpid()}"
     temporary.write_bytes(encoded(complete))

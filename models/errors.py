@@ -3,7 +3,9 @@
 EvergreenError
 ├── InputError          the caller's data cannot be what the model takes
 │   ├── Malformed       ... because it is not even what it says it is (JSON that is not JSON)
-│   └── TooLarge        ... because it is more than a stated limit
+│   ├── TooLarge        ... because it is more than a stated limit
+│   ├── Undecodable     ... because it is damaged, or in a format that nobody reads here
+│   └── NotFinite       ... because it holds numbers that are none
 ├── BundleError         a model's files are missing, damaged or contradict each other
 ├── DataError           a data set cannot be had, or is not the one that was meant
 ├── Conflict            somebody else changed the state first
@@ -25,6 +27,14 @@ class Malformed(InputError):
 
 class TooLarge(InputError):
     """The caller's data exceeds a limit; the message names the limit and the size."""
+
+
+class Undecodable(InputError):
+    """The caller's data is damaged, or in a format that is not read here."""
+
+
+class NotFinite(InputError):
+    """The caller's data holds NaN or an infinity, as a broken sensor's does; the message says where."""
 
 
 class BundleError(EvergreenError):

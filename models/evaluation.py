@@ -46,10 +46,16 @@ def share(correct: int, n: int) -> Share:
     """
     if not 0 <= correct <= n or n < 1:
         raise ValueError(f"{correct} of {n} is no share")
-    value, spread = correct / n, Z95**2 / n
+    value = correct / n
+    return Share(value, n, *wilson(value, n))
+
+
+def wilson(value: float, n: float) -> tuple[float, float]:
+    """The 95 % interval of a share found in `n`, which need not be whole where rows count unevenly."""
+    spread = Z95**2 / n
     centre = (value + spread / 2) / (1 + spread)
     half = Z95 / (1 + spread) * math.sqrt(value * (1 - value) / n + spread / (4 * n))
-    return Share(value, n, max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half)))
+    return max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half))
 
 
 def accuracy(labels: np.ndarray, probabilities: np.ndarray) -> Share:

@@ -10,7 +10,7 @@ matplotlib.use("Agg")  # no display where models are trained
 
 from matplotlib import pyplot
 
-from models import bundle, evaluation
+from models import bundle, evaluation, profile
 from models.recipes import Recipe
 from models.training import Fitted
 
@@ -67,6 +67,10 @@ def confusion_matrix(counts: np.ndarray, labels: tuple[str, ...], path: Path) ->
     pyplot.close(figure)
 
 
+REFERENCE = "## Reference for drift"
+LIMITS = "## Limits"
+
+
 def card(
     recipe: Recipe,
     manifest: bundle.Manifest,
@@ -113,13 +117,25 @@ def card(
             "|---|---|---|---|---|---|",
             *map(variant_row, manifest.variants),
             "",
-            "## Limits",
+            LIMITS,
             "",
             recipe.limits,
             "It knows only these classes and answers one of them whatever it is given; its probabilities mean little on data unlike the above.",
             "",
         ]
     )
+
+
+def with_reference(card: str, reference: profile.Profile) -> str:
+    """The card with a section on the profile, in the place of an older one, before the limits."""
+    before, limits, after = card.partition(LIMITS)
+    kept = before.partition(REFERENCE)[0]
+    largest = reference.sizes[-1]
+    told = [
+        f"`profile.json` holds what {len(reference.signals)} signals of inputs and answers look like on {reference.rows:,} rows: {reference.source}.",
+        f"Traffic is compared with it in windows of {reference.sizes[0]} to {largest:,} requests.",
+    ]
+    return f"{kept}{REFERENCE}\n\n{' '.join(told)}\n\n{limits}{after}"
 
 
 def accuracy_table(metrics: Mapping[str, bundle.Metric]) -> list[str]:

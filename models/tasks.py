@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tokenizers import Tokenizer
 
-from models.errors import BundleError, InputError, Malformed, TooLarge
+from models.errors import BundleError, InputError, Malformed, NotFinite, TooLarge, Undecodable
 
 Row = dict[str, np.ndarray]
 
@@ -142,11 +142,11 @@ class ImageProcessor:
         try:
             picture = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
         except UnidentifiedImageError as error:
-            raise InputError("the body is not a PNG, JPEG or WebP image") from error
+            raise Undecodable("the body is not a PNG, JPEG or WebP image") from error
         except Image.DecompressionBombError as error:
             raise TooLarge(f"the image has too many pixels, the limit is {MAX_PIXELS:,}") from error
         except Exception as error:
-            raise InputError(f"the image cannot be read: {error}") from error
+            raise Undecodable(f"the image cannot be read: {error}") from error
         if (pixels := picture.width * picture.height) > MAX_PIXELS:
             raise TooLarge(
                 f"the image has {picture.width} x {picture.height} = {pixels:,} pixels, "
@@ -159,7 +159,7 @@ class ImageProcessor:
             return ImageOps.exif_transpose(picture)
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error ...
         except Exception as error:
-            raise InputError(f"the {picture.format} image is damaged: {error}") from error
+            raise Undecodable(f"the {picture.format} image is damaged: {error}") from error
 
     def _fit(self, picture: Image.Image) -> Image.Image:
         task = self.task
@@ -211,7 +211,7 @@ class SeriesProcessor:
             )
         if not np.isfinite(array).all():
             step, channel = np.argwhere(~np.isfinite(array))[0]
-            raise InputError(f"the series holds NaN or an infinity, first at [{step}][{channel}]")
+            raise NotFinite(f"the series holds NaN or an infinity, first at [{step}][{channel}]")
         return {task.input: array, task.lengths: np.array(time, dtype=np.int32)}
 
     def check(self, tensors: Mapping[str, np.ndarray]) -> None:

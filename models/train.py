@@ -1,6 +1,6 @@
 """Train a model from its data to a bundle: `python -m models.train fashion-cnn [--epochs 30 ...]`.
 
-data -> fit -> evaluate -> export -> variants -> report -> publish
+data -> fit -> evaluate -> export -> variants -> profile -> report -> publish
 """
 
 import argparse
@@ -14,13 +14,13 @@ from pathlib import Path
 import msgspec
 from safetensors.torch import save_file
 
-from models import bundle, evaluation, report, training, variants
-from models.errors import EvergreenError
+from models import bundle, evaluation, profiling, report, training, variants
+from models.errors import EvergreenError, InputError
 from models.export import Graph, answers, export, outputs_of
 from models.recipes import Hyper, Recipe, Splits, recipes
 
 REPOSITORY = Path(__file__).parent / "repository"
-QUICK_ROWS = 256
+QUICK_ROWS = 320
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"{recipe.name}: {', '.join(f'{k} {v}' for k, v in msgspec.structs.asdict(hyper).items())}"
     )
 
-    splits = recipe.splits(hyper, options.seed, QUICK_ROWS if options.quick else None)
+    splits = recipe.splits(hyper, options.seed, quick(options))
     tests = ", ".join(f"{len(rows):,} ({name})" for name, rows in splits.tests.items())
     print(
         f"{len(splits.train):,} rows to train on, {len(splits.validation):,} to validate, held out: {tests}"
@@ -108,6 +108,11 @@ def chosen(hyper: Hyper, options: argparse.Namespace) -> Hyper:
     return msgspec.convert(msgspec.structs.asdict(hyper) | given, type(hyper))
 
 
+def quick(options: argparse.Namespace) -> int | None:
+    """The most rows of each part, if that is limited."""
+    return QUICK_ROWS if options.quick else None
+
+
 def build(
     recipe: Recipe,
     hyper: Hyper,
@@ -149,7 +154,13 @@ def build(
         padding=recipe.padding,
     )
     report.learning_curve(fit, folder / "training.png")
-    (folder / "card.md").write_text(report.card(recipe, manifest, fit, figures, calibration))
+    card = report.card(recipe, manifest, fit, figures, calibration)
+    try:
+        rows = profiling.gathered(recipe, hyper, splits, options.seed, quick(options))
+        card = report.with_reference(card, profiling.build(manifest, folder, rows))
+    except InputError as error:
+        print(f"no reference for drift: {error}")
+    (folder / "card.md").write_text(card)
     return bundle.write(folder, manifest)
 
 

@@ -7,6 +7,7 @@ sentences; only those that are not in the training file make the second test set
 import csv
 import io
 import tarfile
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,12 @@ from models.datasets.sources import File, from_package
 LABELS = ("negative", "positive")
 HELD_OUT = 1000
 SEED = 20260101
+FILMS = "movieReviewSnippets_GroundTruth.txt"
+DOMAINS = {
+    "tweets": "tweets_GroundTruth.txt",
+    "amazon": "amazonReviewSnippets_GroundTruth.txt",
+    "nyt": "nytEditorialSnippets_GroundTruth.txt",
+}
 LEAST_RATING = 0.5
 """A snippet whose mean human rating (-4..4) is nearer to zero than this has no clear sentiment."""
 REVIEWS = File(
@@ -68,21 +75,33 @@ def rotten_tomatoes() -> tuple[Sentences, Sentences]:
 
 def vader() -> Sentences:
     """Film snippets with a clear rating that the Rotten Tomatoes file does not hold."""
+    known = {plain(text) for part in rotten_tomatoes() for text in part.texts}
+    return clear((text, rating) for text, rating in rated(FILMS) if plain(text) not in known)
+
+
+def snippets(domain: str) -> Sentences:
+    """Texts with a clear rating from elsewhere: "tweets", "amazon" (product reviews) or "nyt" (editorials)."""
+    return clear(rated(DOMAINS[domain]))
+
+
+def rated(member: str) -> Iterator[tuple[str, float]]:
+    """(text, mean rating) of one file of VADER's archive."""
     path = from_package("vaderSentiment==3.3.2", VADER, source=True)
     with tarfile.open(path) as archive:
-        reader = archive.extractfile("hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt")
+        reader = archive.extractfile(f"hutto_ICWSM_2014/{member}")
         lines = (
             io.TextIOWrapper(reader, encoding="utf-8", errors="replace").read().splitlines()
             if reader
             else []
         )
-    known = {plain(text) for part in rotten_tomatoes() for text in part.texts}
-    rated = [line.split("\t") for line in lines]
-    chosen = [
-        (text, float(rating))
-        for _, rating, text in rated
-        if abs(float(rating)) >= LEAST_RATING and plain(text) not in known
-    ]
+    for line in lines:
+        _, rating, text = line.split("\t")
+        yield text, float(rating)
+
+
+def clear(found: Iterable[tuple[str, float]]) -> Sentences:
+    """Those with a clear sentiment."""
+    chosen = [(text, rating) for text, rating in found if abs(rating) >= LEAST_RATING]
     return Sentences(
         [text for text, _ in chosen], np.array([rating > 0 for _, rating in chosen], dtype=np.int64)
     )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from models import bundle, tasks
 from models.datasets import fashion
 from models.datasets.sources import digest
-from models.recipes import Batch, Examples, Hyper, Splits
+from models.recipes import Batch, Examples, Hyper, Recipe, Splits
 
 MEAN, DEVIATION = 0.2860, 0.3530  # of the training pictures' pixels
 SHIFT, HOLE = 2, 7
@@ -104,7 +104,7 @@ class Network(nn.Module):
         return self.classify(embedding), embedding
 
 
-class FashionCnn:
+class FashionCnn(Recipe):
     """The recipe."""
 
     name = "fashion-cnn"
@@ -112,13 +112,12 @@ class FashionCnn:
     data = "Fashion-MNIST, official split: 60,000 pictures to train on, 10,000 held out (Xiao et al. 2017)"
     licence = "data: MIT (Expat); weights: Apache-2.0"
     limits = "It expects one light piece of clothing, centred on a dark ground; on photographs with a light ground it is wrong more often than right."
+    unit = "pictures"
     labels: tuple[str, ...] = fashion.LABELS
     inputs: tuple[bundle.Tensor, ...] = (bundle.Tensor("image", "float32", ("batch", 1, 28, 28)),)
     embedding = bundle.Tensor("embedding", "float32", ("batch", 96), "embedding")
-    padding: bundle.Padding | None = None
     task: tasks.Task = tasks.ImageTask("image", 28, 28, 1)
     hyper: Hyper = FashionHyper(epochs=30, batch_size=128, learning_rate=4e-3, warmup=0.2)
-    opset = 20
 
     def splits(self, hyper: Hyper, seed: int, rows: int | None = None) -> Splits:
         training, held_out = fashion.load()

@@ -15,7 +15,7 @@ from models import bundle, tasks
 from models.datasets import reviews
 from models.datasets.sources import digest, from_package
 from models.errors import DataError
-from models.recipes import Batch, Examples, Hyper, Splits
+from models.recipes import Batch, Examples, Hyper, Recipe, Splits
 
 WIDTH, HEADS, LAYERS, INNER = 384, 12, 6, 1536
 VOCABULARY, POSITIONS = 30522, 512
@@ -150,7 +150,7 @@ def pretrained(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-class SentimentTransformer:
+class SentimentTransformer(Recipe):
     """The recipe."""
 
     name = "sentiment-transformer"
@@ -163,6 +163,7 @@ class SentimentTransformer:
     )
     licence = "pretrained weights: Apache-2.0; Rotten Tomatoes texts: no explicit licence, not shipped; VADER texts: MIT"
     limits = "It was tuned on single sentences about films; irony and mixed judgements are often misread, other subjects more often."
+    unit = "sentences"
     labels: tuple[str, ...] = reviews.LABELS
     inputs: tuple[bundle.Tensor, ...] = tuple(
         bundle.Tensor(name, "int64", ("batch", "sequence"))
@@ -184,7 +185,6 @@ class SentimentTransformer:
         patience=2,
         validation_share=0.07,
     )
-    opset = 20
 
     @cached_property
     def tokenizer(self) -> Path:

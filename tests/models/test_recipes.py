@@ -110,3 +110,22 @@ def test_pictures_judged_come_whole_and_in_order() -> None:
     processor = tasks.ImageProcessor(fashion_cnn.FashionCnn().task)
     served = tasks.stack([processor.row(image) for image in images])["image"]
     np.testing.assert_array_equal(given, served)
+
+
+def test_each_fold_holds_out_a_part_of_what_the_model_trains_on_and_trains_on_the_rest() -> None:
+    def recording(start: int, size: int) -> watch.Recording:
+        times = np.arange(start, start + size, dtype=np.float32)
+        return watch.Recording(np.repeat(times[:, None], 6, axis=1), 0, 1)
+
+    training, later = [recording(0, 700)], [recording(700, 300)]
+    held: list[float] = []
+    for number in range(activity_lstm.FOLDS):
+        left, out = activity_lstm.fold(training, later, number)
+        known = {time for part in left for time in part.samples[:, 0].tolist()}
+        new = out[0].samples[:, 0].tolist()
+        assert known | set(new) == set(range(1000))
+        assert not known & set(new)
+        # No part holds both sides of a gap: a window drawn from it would straddle what is held out.
+        assert all((np.diff(part.samples[:, 0]) == 1).all() for part in left)
+        held += new
+    assert held == list(range(700))

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from models import bundle, evaluation, export, tasks, train
+from models import bundle, evaluation, export, profile, tasks, train
 from models.recipes import recipes
 
 ROOT = train.REPOSITORY
@@ -154,6 +154,34 @@ def test_the_samples_are_16_rows_of_the_declared_tensors(directory: Path) -> Non
             assert array.ndim == len(tensor.shape)
     _, outputs = bundle.read_samples(directory)
     np.testing.assert_allclose(outputs["probabilities"].sum(1), 1, atol=1e-5)
+
+
+@each_bundle
+def test_a_bundle_has_a_reference_that_fits_it(directory: Path) -> None:
+    manifest = bundle.read(directory)
+    found = profile.read(directory)
+    assert found is not None
+    assert (found.model, found.version) == (manifest.name, manifest.version)
+    assert found.data_sha256 == manifest.training.data_sha256
+    assert found.resamples >= 10_000
+    assert found.sizes[:2] == (100, 200)
+    panel = profile.panel(manifest, directory, found)
+    assert panel.names == found.names
+    values = panel.values(*bundle.read_samples(directory))
+    assert values.shape == (16, len(found.names))
+    assert np.isfinite(values).all()
+    assert (directory / profile.FILE).stat().st_size < 150_000
+    assert f"on {found.rows:,} rows: {found.source}" in (directory / "card.md").read_text()
+
+
+@each_file
+def test_a_reference_is_of_the_variants_own_answers_where_they_matter(
+    directory: Path, variant: bundle.Variant
+) -> None:
+    found = profile.read(directory, variant.name)
+    if variant.name == "int8" and found.sizes[-1] >= 500:
+        assert found.variant == "int8"
+    assert found.estimate.accuracy == pytest.approx(variant.accuracy, abs=0.02)
 
 
 @each_bundle

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models import bundle
+from models import bundle, profile
 from models.datasets import watch
 
 QUICK = ["activity-lstm", "--quick", "--width=8", "--windows=2", "--epochs=2"]
@@ -18,7 +18,7 @@ def train(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "models.train", *arguments]
     where = [f"--out={folder / 'repository'}", f"--runs={folder / 'runs'}"]
     return subprocess.run(
-        [*command, *where], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100
+        [*command, *where], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
     )
 
 
@@ -42,6 +42,18 @@ def test_a_quick_run_publishes_a_whole_bundle(trained: tuple[Path, str]) -> None
     assert (directory / "training.png").read_bytes().startswith(b"\x89PNG")
     assert (directory / "card.md").read_text().startswith("# activity-lstm, version 1\n")
     assert {one.name for one in manifest.variants} >= {"fp32", "fp16"}
+
+
+def test_a_quick_run_makes_a_reference_from_held_out_and_out_of_fold_rows(
+    trained: tuple[Path, str],
+) -> None:
+    directory = trained[0] / "repository" / "activity-lstm" / "1"
+    found = profile.read(directory)
+    assert profile.FILE in bundle.read(directory).files
+    assert found.rows > 2 * 320
+    assert not any(one.kind == "embedding" for one in found.signals)
+    assert "out-of-fold" in found.source
+    assert "## Reference for drift" in (directory / "card.md").read_text()
 
 
 def test_a_quick_run_records_what_it_was_told(trained: tuple[Path, str]) -> None:
