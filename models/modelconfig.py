@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 Axis = Annotated[int, msgspec.Meta(ge=-1, le=1 << 31)]
@@ -28,6 +29,23 @@ DataType = Literal[
     "TYPE_BF16",
 ]
 
+DTYPES = {
+    "TYPE_BOOL": "bool",
+    "TYPE_UINT8": "uint8",
+    "TYPE_UINT16": "uint16",
+    "TYPE_UINT32": "uint32",
+    "TYPE_UINT64": "uint64",
+    "TYPE_INT8": "int8",
+    "TYPE_INT16": "int16",
+    "TYPE_INT32": "int32",
+    "TYPE_INT64": "int64",
+    "TYPE_FP16": "float16",
+    "TYPE_FP32": "float32",
+    "TYPE_FP64": "float64",
+    "TYPE_STRING": "object",
+}
+"""numpy's name of each data type; TYPE_BF16 has none."""
+
 
 class Reshape(msgspec.Struct, frozen=True):
     """The shape that the graph has where it is not the one that callers are told."""
@@ -35,19 +53,23 @@ class Reshape(msgspec.Struct, frozen=True):
     shape: tuple[Axis, ...] = ()
 
 
-class Tensor(msgspec.Struct, frozen=True):
-    """An input or output. `dims` are without the batch axis where `max_batch_size` is above 0; -1 is an axis of any length."""
+class Tensor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An input or output. `dims` are without the batch axis where `max_batch_size` is above 0; -1 is an axis of any length.
+
+    `label_filename`: a file in the model's directory with a line for each class.
+    """
 
     name: str
     data_type: DataType
     dims: tuple[Axis, ...]
     reshape: Reshape | None = None
     optional: bool = False
+    label_filename: str = ""
 
-    def shape(self, batched: bool) -> tuple[int, ...]:
-        """The shape of the graph's tensor, with the batch axis that the server adds."""
-        inner = self.dims if self.reshape is None else self.reshape.shape
-        return (-1, *inner) if batched else inner
+    @property
+    def inner(self) -> tuple[int, ...]:
+        """The shape of the graph's tensor, without the batch axis."""
+        return self.dims if self.reshape is None else self.reshape.shape
 
 
 class Latest(msgspec.Struct, frozen=True):
@@ -102,6 +124,8 @@ class DynamicBatching(msgspec.Struct, frozen=True):
     """How requests become batches."""
 
     max_queue_delay_microseconds: Count = 0
+    priority_levels: Count = 0
+    default_priority_level: Count = 0
     default_queue_policy: QueuePolicy = QueuePolicy()
 
 
@@ -170,10 +194,10 @@ class ModelConfig(msgspec.Struct, frozen=True):
     platform: str = ""
     backend: str = ""
     default_model_filename: str = ""
-    max_batch_size: Count = 0
+    max_batch_size: Count | UnsetType = UNSET
     input: tuple[Tensor, ...] = ()
     output: tuple[Tensor, ...] = ()
-    version_policy: VersionPolicy = VersionPolicy()
+    version_policy: VersionPolicy | None = None
     instance_group: tuple[InstanceGroup, ...] = ()
     dynamic_batching: DynamicBatching = DynamicBatching()
     optimization: Optimization = Optimization()

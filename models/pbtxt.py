@@ -7,7 +7,7 @@ The tokens are protobuf's own. A message's schema is not needed, so that a field
 
 import typing
 import warnings
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from google.protobuf import text_format
@@ -48,6 +48,31 @@ class Unused(NamedTuple):
 
     name: str
     line: int
+
+
+class Lines:
+    """Where everything stands, by its path: "input[0].dims"."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def add(self, path: str, line: int) -> None:
+        """What is at `path` stands in `line`."""
+        self._known[path] = line
+
+    def of(self, path: str) -> int:
+        """The line of `path`, or of the nearest that it lies in; 0 where nothing has lines."""
+        while path and path not in self._known:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self._known.get(path, 1) if self._known else 0
+
+
+class Converted(NamedTuple, Generic[T]):
+    """A struct, what the text has beside it, and where everything stands."""
+
+    value: T
+    unused: list[Unused]
+    lines: Lines
 
 
 def parse(text: str) -> Message:
@@ -123,46 +148,44 @@ def line_of(tokens: Any) -> int:
     return int(tokens.ParseError("").GetLine())
 
 
-def convert(message: Message, kind: type[T]) -> tuple[T, list[Unused]]:
+def convert(message: Message, kind: type[T]) -> Converted[T]:
     """`message` as a struct, and the fields that it has beside those that are declared. Raises Malformed."""
     unused: list[Unused] = []
-    lines: dict[str, int] = {"$": 1}
-    told = plain(message, kind, "$", unused, lines)
+    lines = Lines()
+    told = plain(message, kind, "", unused, lines)
     try:
-        return msgspec.convert(told, kind), unused
+        return Converted(msgspec.convert(told, kind), unused, lines)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `")
-        path = path.rstrip("`") or "$"
-        raise Malformed(nearest(lines, path), f"{path.removeprefix('$.')}: {reason}") from error
+        path = path.rstrip("`").removeprefix("$").removeprefix(".")
+        raise Malformed(lines.of(path), f"{path or '$'}: {reason}") from error
 
 
 def plain(
-    message: Message, kind: Any, at: str, unused: list[Unused], lines: dict[str, int]
+    message: Message, kind: Any, at: str, unused: list[Unused], lines: Lines
 ) -> dict[str, Any]:
     """`message` as msgspec converts it: lists where `kind` declares many, bools where it declares bools."""
     declared = {field.name: declaration(field.type) for field in msgspec.structs.fields(kind)}
     told: dict[str, Any] = {}
     for name, fields in message.items():
-        where = f"{at}.{name}"
+        where = f"{at}.{name}" if at else name
         if name not in declared:
-            unused.append(Unused(where.removeprefix("$."), fields[0].line if fields else 0))
+            unused.append(Unused(where, fields[0].line if fields else 0))
             continue
         many, inner = declared[name]
         if len(fields) > 1 and not many:
-            raise Malformed(
-                fields[1].line, f"{where.removeprefix('$.')} is there {len(fields)} times"
-            )
+            raise Malformed(fields[1].line, f"{where} is there {len(fields)} times")
         found = []
         for index, field in enumerate(fields):
             here = f"{where}[{index}]" if many else where
-            lines[here] = field.line
+            lines.add(here, field.line)
             found.append(simple(field, inner, here, unused, lines))
         if many or found:
             told[name] = found if many else found[0]
     return told
 
 
-def simple(field: Field, inner: Any, at: str, unused: list[Unused], lines: dict[str, int]) -> Any:
+def simple(field: Field, inner: Any, at: str, unused: list[Unused], lines: Lines) -> Any:
     """One value of a declared kind."""
     value = field.value
     if isinstance(value, dict):
@@ -175,7 +198,7 @@ def simple(field: Field, inner: Any, at: str, unused: list[Unused], lines: dict[
             else {0: False, 1: True}.get(value, value)
         )
     if inner is str and isinstance(value, Word):
-        raise Malformed(field.line, f"{at.removeprefix('$.')}: {value} stands without quotes")
+        raise Malformed(field.line, f"{at}: {value} stands without quotes")
     return str(value) if isinstance(value, str) else value
 
 
@@ -189,10 +212,3 @@ def declaration(kind: Any) -> tuple[bool, Any]:
     ):
         return False, declaration(arguments[0])[1]
     return False, kind
-
-
-def nearest(lines: dict[str, int], path: str) -> int:
-    """The line of `path`, or of what it lies in."""
-    while path not in lines and path != "$":
-        path = path[: max(path.rfind("."), path.rfind("["))] or "$"
-    return lines.get(path, 1)

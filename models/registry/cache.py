@@ -21,9 +21,9 @@ import msgspec
 
 from models import bundle
 from models.errors import BundleError
-from models.registry import aliases
+from models.registry import aliases, names
 from models.registry.aliases import Change
-from models.registry.states import Version
+from models.registry.states import PUBLISHED, Published, Version
 from models.registry.stores import LocalStore, Store
 
 RECORD = ".fetched.json"
@@ -95,12 +95,21 @@ class Cache:
             temporary.rename(target)
         return target
 
+    def forget(self, model: str, version: int) -> None:
+        """Delete the copy of a version, whose number does not come again."""
+        target = self.directory / model / str(version)
+        if target.is_dir():
+            with self._alone(target):
+                target.rename(target.with_name(f".{version}.{uuid.uuid4().hex}"))
+            target.with_name(f".{version}.lock").unlink(missing_ok=True)
+
     def _download(self, model: str, version: int, about: Version, into: Path) -> None:
         prefix = f"{model}/{version}"
         try:
             if about.bare:
                 for key in self._store.find(prefix):
                     self._store.download(key, into / key.rpartition("/")[2])
+                verify_published(into)
                 return
             self._store.download(f"{prefix}/{bundle.MANIFEST}", into / bundle.MANIFEST)
             manifest = bundle.read(into)
@@ -108,7 +117,7 @@ class Cache:
                 raise BundleError(
                     f"{self._store.url}/{prefix} holds {manifest.name}/{manifest.version}"
                 )
-            for name in manifest.files:
+            for name in [*manifest.files, *([bundle.SIGNATURE] if about.signed else [])]:
                 self._store.download(f"{prefix}/{name}", into / name)
         except FileNotFoundError as error:
             raise BundleError(f"{self._store.url}/{prefix} is not whole: {error}") from error
@@ -127,6 +136,24 @@ class Cache:
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
             os.close(handle)
+
+
+def verify_published(directory: Path) -> None:
+    """BundleError where a bare version that was published is not what its publisher sent."""
+    path = directory / PUBLISHED
+    if not path.exists():
+        return
+    try:
+        files = msgspec.json.decode(path.read_bytes(), type=Published).files
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{PUBLISHED}: {error}") from error
+    for name, expected in files.items():
+        if not names.file(name) or not (directory / name).is_file():
+            raise BundleError(f"'{name}' is missing, though {PUBLISHED} lists it")
+        if (found := bundle.sha256(directory / name)) != expected:
+            raise BundleError(
+                f"'{name}' has sha256 {found[:12]}..., {PUBLISHED} says {expected[:12]}..."
+            )
 
 
 def looked(path: Path) -> tuple[int, int]:

@@ -1,18 +1,22 @@
 """Reading a registry: what there is, who answers, and where a version lies on this machine. It must not change anything but the cache."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from models import bundle
+from models import bundle, triton
 from models.errors import BundleError, RegistryUnavailable
 from models.registry import aliases, names, states
 from models.registry.aliases import Change
 from models.registry.cache import Cache
+from models.registry.objects import opened
 from models.registry.states import Found, ModelState
-from models.registry.stores import LocalStore, Store, opened
+from models.registry.stores import LocalStore, Store
 
 log = logging.getLogger(__name__)
+
+REMEMBERED = 4096
+"""Changes that are kept in memory; what is beyond is read again."""
 
 
 class Reader:
@@ -31,7 +35,7 @@ class Reader:
         self._roots: list[Store] = [LocalStore(root) for root in roots]
         self._overlay = None if overlay is None else opened(overlay)
         self._cache: Cache | None = None
-        self._read: dict[str, tuple[str, Change]] = {}
+        self._log = Log()
         if self._overlay is not None:
             self._roots.append(self._overlay)
             if self._overlay.remote:
@@ -41,16 +45,33 @@ class Reader:
 
     def models(self) -> list[str]:
         """Names that have at least one version, sorted."""
-        return sorted(name for name, state in self._known()[0].items() if state.versions)
+        return sorted(name for name, look in self._known()[0].items() if look.state.versions)
 
     def versions(self, model: str) -> list[int]:
         """Every version of `model`, oldest first; none where there is no such model."""
-        state = self._known(names.model(model))[0].get(model)
-        return list(state.versions) if state else []
+        look = self._known(names.model(model))[0].get(model)
+        return list(look.state.versions) if look else []
+
+    def find(self, model: str) -> "Look | None":
+        """One model as it is now, with all that can be asked of it; None when there is none."""
+        if not names.MODEL.fullmatch(model):
+            return None
+        looks, away = self._known(model)
+        if model in looks and looks[model].state.versions:
+            return looks[model]
+        if away is not None:
+            raise away
+        return None
+
+    def look(self, model: str) -> "Look":
+        """`find`; BundleError when there is none."""
+        if (look := self.find(names.model(model))) is None:
+            raise self._unknown(model)
+        return look
 
     def state(self, model: str) -> ModelState:
         """One model as it is now. BundleError when there is none."""
-        return self._known_model(model)[0]
+        return self.look(model).state
 
     def snapshot(self) -> dict[str, ModelState]:
         """Every model as it is now, from one listing of each root: what a poll compares. Never from the cache."""
@@ -62,50 +83,36 @@ class Reader:
 
     def history(self, model: str, most: int = 100) -> list[Change]:
         """The newest changes of who answers, oldest first. One that is damaged is left out, with a warning."""
-        folder, overlay = f"{names.model(model)}/{aliases.FOLDER}", self._overlay
-        if overlay is None:
-            return []
-        numbers = states.found(overlay.find(folder)).get(model, Found()).changes
-        changes = []
-        for number in sorted(numbers)[-most:]:
-            try:
-                changes.append(aliases.read(overlay, model, number))
-            except BundleError as error:
-                log.warning("a change cannot be read: %s", error)
-        return changes
+        return self.look(model).history(most)
 
     def resolve(self, model: str, version: int | str | None = None) -> tuple[int, Path]:
         """(number, local directory) of a version, an alias, or the champion; fetched and verified where it lies elsewhere."""
-        state, away = self._known_model(model)
-        try:
-            number = state.number(version)
-        except BundleError as error:
-            raise away or error from None
-        about = state.versions[number]
-        directory = self._roots[about.root].place(f"{model}/{number}")
-        if directory is None and self._cache:
-            if away is None:
-                directory = self._cache.fetch(model, number, about)
-            else:
-                directory = self._cache.held(model, number)
-        if directory is None:
-            raise away or BundleError(f"{model}/{number} has no directory")
-        return number, directory
+        return self.look(model).resolve(version)
 
     def manifest(self, model: str, version: int | str | None = None) -> bundle.Manifest | None:
         """What a version declares, read without fetching it; None for one that is only a graph."""
-        state, away = self._known_model(model)
-        number = state.number(version)
-        about = state.versions[number]
+        look = self.look(model)
+        number = look.state.number(version)
+        about = look.state.versions[number]
         if about.bare:
             return None
         remote = self._cache is not None and about.root == len(self._roots) - 1
-        store = self._cache.files if away and remote and self._cache else self._roots[about.root]
+        away = look.away and remote and self._cache
+        store = away.files if away else self._roots[about.root]
         key = f"{model}/{number}/{bundle.MANIFEST}"
         try:
             return bundle.decoded(store.read(key), f"{store.url}/{key}")
         except FileNotFoundError as error:
             raise BundleError(f"{store.url}/{key} is not there any more") from error
+
+    def tidy(self, states_of: Mapping[str, ModelState], used: Collection[tuple[str, int]]) -> None:
+        """Delete the copies of versions that have been removed from the overlay, but for those `used` on this machine."""
+        if self._cache is None:
+            return
+        for model, state in states_of.items():
+            for version in state.last.removed if state.last else ():
+                if (model, version) not in used:
+                    self._cache.forget(model, version)
 
     def _writable(self) -> Store:
         """Where changes go. RegistryUnavailable where there is no such place."""
@@ -115,59 +122,128 @@ class Reader:
 
     def _now(self, model: str = "") -> dict[str, ModelState]:
         """Model -> state, all of them or one, as the roots have it now. One that is not there has no versions."""
-        return self._states([store.find(model) for store in self._roots], self._overlay)
+        return {name: look.state for name, look in self._looks_now(model).items()}
+
+    def _looks_now(self, model: str) -> dict[str, "Look"]:
+        return self._looks([store.find(model) for store in self._roots], self._overlay)
 
     def _model_now(self, model: str) -> ModelState:
         """One model as the roots have it now. BundleError when there is none."""
         return self._existing(model, self._now(names.model(model)))
 
-    def _known(self, model: str = "") -> tuple[dict[str, ModelState], RegistryUnavailable | None]:
-        """As `_now`, or from the cache and why."""
+    def _known(self, model: str = "") -> tuple[dict[str, "Look"], RegistryUnavailable | None]:
+        """As `_looks_now`, or from the cache and why."""
         try:
-            return self._now(model), None
+            return self._looks_now(model), None
         except RegistryUnavailable as error:
             if self._cache is None or not self._cache.knows(model):
                 raise
             log.warning("%s; what was fetched before is used", error)
             copies = self._cache.files
             listings = [store.find(model) for store in (*self._roots[:-1], copies)]
-            return self._states(listings, copies), error
-
-    def _known_model(self, model: str) -> tuple[ModelState, RegistryUnavailable | None]:
-        states_of, away = self._known(names.model(model))
-        try:
-            return self._existing(model, states_of), away
-        except BundleError as error:
-            raise away or error from None
+            return self._looks(listings, copies, error), error
 
     def _existing(self, model: str, states_of: dict[str, ModelState]) -> ModelState:
         if model in states_of and states_of[model].versions:
             return states_of[model]
-        there = ", ".join(self.models()) or "an empty repository"
-        raise BundleError(f"there is no model '{model}', only {there}")
+        raise self._unknown(model)
 
-    def _states(
-        self, listings: Sequence[dict[str, str]], overlay: Store | None
-    ) -> dict[str, ModelState]:
+    def _unknown(self, model: str) -> BundleError:
+        there = ", ".join(self.models()) or "an empty repository"
+        return BundleError(f"there is no model '{model}', only {there}")
+
+    def _looks(
+        self,
+        listings: Sequence[dict[str, str]],
+        overlay: Store | None,
+        away: RegistryUnavailable | None = None,
+    ) -> dict[str, "Look"]:
         roots = [states.found(listing) for listing in listings]
-        result: dict[str, ModelState] = {}
+        for store, root in zip(self._roots, roots, strict=True):
+            for model, of_root in root.items():
+                if not store.remote:
+                    of_root.placed = triton.placement(Path(store.url) / model / triton.FILE)
+        result: dict[str, Look] = {}
         for model in sorted({name for root in roots for name in root}):
             of = [root.get(model, Found()) for root in roots]
+            changes = of[-1].changes if overlay else {}
             last, problem = None, None
-            if overlay and of[-1].changes:
+            if overlay and changes:
                 try:
-                    last = self._last(overlay, model, of[-1].changes)
+                    number = max(changes)
+                    last = self._log.read(overlay, model, number, changes[number])
                 except BundleError as error:
                     problem = str(error)
             if self._cache and overlay is self._overlay and not problem:
                 self._cache.remember(model, last)
-            result[model] = states.merged(model, of, last, problem)
+            state = states.merged(model, of, last, problem)
+            result[model] = Look(self, state, changes, away)
         return result
 
-    def _last(self, overlay: Store, model: str, changes: dict[int, str]) -> Change:
-        """The newest change, read once: an entry never changes while its stamp stays."""
-        number = max(changes)
-        seen = f"{overlay.url}/{number}/{changes[number]}"
-        if self._read.get(model, ("",))[0] != seen:
-            self._read[model] = seen, aliases.read(overlay, model, number)
-        return self._read[model][1]
+
+class Look:
+    """One model at one moment: whatever is asked of it, each root was listed once.
+
+    `away`: why the overlay cannot be reached, where copies stand in for it.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        state: ModelState,
+        changes: Mapping[int, str],
+        away: RegistryUnavailable | None,
+    ) -> None:
+        self.state = state
+        self.away = away
+        self._reader = reader
+        self._changes = changes
+
+    def history(self, most: int = 100) -> list[Change]:
+        """The newest changes of who answers, oldest first. One that is damaged is left out, with a warning."""
+        reader, found = self._reader, []
+        if self.away is not None:
+            raise self.away
+        for number in sorted(self._changes)[-most:]:
+            try:
+                stamp = self._changes[number]
+                found.append(reader._log.read(reader._writable(), self.state.name, number, stamp))
+            except BundleError as error:
+                log.warning("a change cannot be read: %s", error)
+        return found
+
+    def resolve(self, version: int | str | None = None) -> tuple[int, Path]:
+        """(number, local directory) of a version, an alias, or the champion; fetched and verified where it lies elsewhere."""
+        model, reader = self.state.name, self._reader
+        try:
+            number = self.state.number(version)
+        except BundleError as error:
+            raise self.away or error from None
+        about = self.state.versions[number]
+        directory = reader._roots[about.root].place(f"{model}/{number}")
+        if directory is None and reader._cache:
+            if self.away is None:
+                directory = reader._cache.fetch(model, number, about)
+            else:
+                directory = reader._cache.held(model, number)
+        if directory is None:
+            raise self.away or BundleError(f"{model}/{number} has no directory")
+        return number, directory
+
+
+class Log:
+    """Changes that have been read and were whole: an entry never changes while its stamp stays, so none is read twice."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, str, int], tuple[str, Change]] = {}
+
+    def read(self, store: Store, model: str, number: int, stamp: str) -> Change:
+        """One change. BundleError when it is damaged or not there."""
+        key = (store.url, model, number)
+        known = self._read.get(key)
+        if known is None or known[0] != stamp:
+            known = stamp, aliases.read(store, model, number)
+            if len(self._read) >= REMEMBERED:
+                self._read.clear()
+            self._read[key] = known
+        return known[1]

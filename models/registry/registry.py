@@ -10,11 +10,16 @@ from models import bundle
 from models.errors import BundleError, Conflict, InputError
 from models.registry import aliases, names, publishing, states
 from models.registry.aliases import CHALLENGER, CHAMPION, PREVIOUS, Change
+from models.registry.publishing import Publication, Sent
 from models.registry.reader import Reader
 from models.registry.states import Found, ModelState
 
 GIVEN_UP = timedelta(days=1)
 """A publication that has not ended after this long never will."""
+
+
+def ignored(_: str, __: int) -> None:
+    """How much has been sent, where nobody wants to know."""
 
 
 class Registry(Reader):
@@ -28,24 +33,39 @@ class Registry(Reader):
         return names.version(next(taken))
 
     def publish(
-        self, directory: Path, *, who: str, why: str = "", version: int | None = None
+        self,
+        what: Path | Publication,
+        *,
+        who: str,
+        why: str = "",
+        version: int | None = None,
+        sent: Sent = ignored,
     ) -> int:
-        """Copy the bundle in `directory` into the overlay, as `version` (from `allocate`) or the next one. Returns its number.
+        """Copy a bundle's directory, or what `prepared` made of one, into the overlay, as `version` (from `allocate`) or the next one.
 
-        Who answers stays the same. BundleError when the bundle is damaged, Conflict when `version` is no longer free.
+        Returns its number. Who answers stays the same. BundleError when it is damaged, Conflict when `version` is no longer free.
         """
-        overlay, manifest = self._writable(), bundle.read(directory)
-        model = names.model(manifest.name)
-        bundle.verify_files(directory, manifest)
+        overlay = self._writable()
+        if isinstance(what, Path):
+            what = publishing.prepared(what)
+        model = what.model
         number = version or self.allocate(model, who=who, why=why)
         self._check_free(model, number)
-        manifest = msgspec.structs.replace(manifest, version=number)
-        publishing.upload(overlay, directory, manifest)
+        publishing.upload(overlay, what, number, sent)
         self._keep_champion(model, who, number)
-        publishing.finish(overlay, manifest)
-        if number not in self._any(model).versions:
+        publishing.finish(overlay, what, number)
+        if number not in (there := self._any(model)).versions:
             raise Conflict(f"version {number} of '{model}' was given up before it was published")
+        if len(there.versions) > 1:  # somebody else's first publication may have ended meanwhile
+            self._keep_champion(model, who, number, first=min(there.versions))
         return number
+
+    def sign(self, model: str, version: int, signature: bytes) -> None:
+        """Put a signature beside a version's files, in a read-only root as well: it changes nothing of what is there."""
+        state = self._model_now(model)
+        about = state.versions[state.number(names.version(version))]
+        key = f"{model}/{version}/{bundle.SIGNATURE}"
+        publishing.attach(self._roots[about.root], key, signature)
 
     def remove(self, model: str, version: int, *, who: str, why: str = "") -> Change:
         """Take a version out of the overlay, for good: its number is not given again. Conflict while an alias names it."""
@@ -109,7 +129,7 @@ class Registry(Reader):
         champion = self._expected(state, if_champion)
         change = aliases.made(state.last, "promote", CHAMPION, version, who=who, why=why)
         after = dict(change.aliases)
-        if champion != version:
+        if champion is not None and champion != version:
             after[PREVIOUS] = champion
         if after.get(CHALLENGER) == version:
             del after[CHALLENGER]
@@ -161,11 +181,15 @@ class Registry(Reader):
         if number not in claims.get(model, Found()).claims:
             raise Conflict(f"version {number} of '{model}' was never allocated")
 
-    def _keep_champion(self, model: str, who: str, version: int) -> None:
-        """Write down who answers, where nobody has yet: otherwise the newest would, which is about to be another."""
-        why = f"version {version} is being published"
+    def _keep_champion(self, model: str, who: str, version: int, first: int | None = None) -> None:
+        """Write down who answers, or that `first` does, where nobody has yet: otherwise the newest would, which is about to be another."""
+        why = (
+            f"version {version} is being published"
+            if first is None
+            else f"it was published beside version {version}"
+        )
         while champion := (state := self._any(model)).unwritten:
-            change = aliases.made(state.last, "keep", CHAMPION, champion, who=who, why=why)
+            change = aliases.made(state.last, "keep", CHAMPION, first or champion, who=who, why=why)
             if aliases.append(self._writable(), model, change):
                 return
 
@@ -178,9 +202,9 @@ class Registry(Reader):
         publishing.delete(self._writable(), state.name, version)
         return change
 
-    def _expected(self, state: ModelState, expected: int | None) -> int:
-        """The champion. Conflict when it is not `expected`."""
-        champion = state.aliases[CHAMPION]
+    def _expected(self, state: ModelState, expected: int | None) -> int | None:
+        """The champion, if there is one. Conflict when it is not `expected`."""
+        champion = state.aliases.get(CHAMPION)
         if expected not in (None, champion):
             raise Conflict(
                 f"the champion of '{state.name}' is version {champion}, not {expected}: look again and decide anew"

@@ -5,12 +5,20 @@ from collections.abc import Sequence
 
 import msgspec
 
-from models.bundle import BARE, MANIFEST
+from models.bundle import MANIFEST, SIGNATURE
 from models.errors import BundleError
 from models.registry import aliases, names
 from models.registry.aliases import CHAMPION, Change
+from models.triton import Placement
 
 CLAIMS = "claims"
+PUBLISHED = "published.json"
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What a publisher writes last beside a bare file, which has no manifest: the sha256 of each file."""
+
+    files: dict[str, str]
 
 
 class Found(msgspec.Struct):
@@ -19,22 +27,26 @@ class Found(msgspec.Struct):
     files: dict[int, dict[str, str]] = {}
     claims: dict[int, str] = {}
     changes: dict[int, str] = {}
+    placed: Placement = Placement()
+    """What a Triton configuration there says of versions."""
 
     def versions(self, root: int) -> dict[int, "Version"]:
-        """Those that are published. A claimed number without a manifest is still being written, or was given up."""
+        """Those that are published. A claimed number without what is written last is still being written, or was given up."""
         return {
-            number: Version(root, files.get(MANIFEST) or combined(files), MANIFEST not in files)
+            number: Version(root, stamp(files), MANIFEST not in files, SIGNATURE in files)
             for number, files in self.files.items()
-            if MANIFEST in files or (BARE in files and number not in self.claims)
+            if MANIFEST in files
+            or (self.placed.file in files and (PUBLISHED in files or number not in self.claims))
         }
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A published version: which root has it, a stamp that changes with it, and whether it comes without a manifest."""
+    """A published version: which root has it, a stamp that changes with it, whether it comes without a manifest or with a signature."""
 
     root: int
     stamp: str
     bare: bool
+    signed: bool = False
 
 
 class ModelState(msgspec.Struct, frozen=True):
@@ -49,16 +61,21 @@ class ModelState(msgspec.Struct, frozen=True):
     """The newest change of who answers."""
     problem: str | None = None
     """Why the newest change cannot be read. Who answers is then unknown, and asking raises BundleError."""
+    policy: tuple[int, ...] | None = None
+    """The versions that a Triton configuration has served, oldest first; None where none says."""
 
     @property
     def aliases(self) -> dict[str, int]:
-        """Alias -> version. Until the first change, the champion is the newest version, one with a manifest if there is any."""
+        """Alias -> version. Until the first change, the champion is the newest version that a policy has served, one with a manifest if
+        there is any.
+        """
         if self.problem:
             raise BundleError(self.problem)
         written = dict(self.last.aliases) if self.last else {}
-        if CHAMPION not in written and self.versions:
-            declared = [number for number, version in self.versions.items() if not version.bare]
-            written[CHAMPION] = max(declared or self.versions)
+        served = self.versions if self.policy is None else self.policy
+        if CHAMPION not in written and served:
+            declared = [number for number in served if not self.versions[number].bare]
+            written[CHAMPION] = max(declared or served)
         return dict(sorted(written.items()))
 
     @property
@@ -78,6 +95,10 @@ class ModelState(msgspec.Struct, frozen=True):
         if isinstance(wanted, str) or wanted is None:
             alias = wanted or CHAMPION
             known = self.aliases
+            if alias == CHAMPION and alias not in known:
+                raise BundleError(
+                    f"the version_policy of '{self.name}' chooses none of its versions, which are {there}"
+                )
             if alias not in known:
                 raise BundleError(f"'{self.name}' has no {alias}, only {', '.join(known)}")
             if known[alias] not in self.versions:
@@ -121,9 +142,15 @@ def merged(
     removed = last.removed if last else ()
     taken = max([0, *removed, *(n for root in roots for n in (*root.files, *root.claims))])
     there = {number: versions[number] for number in sorted(versions) if number not in removed}
-    return ModelState(name, there, taken, last, problem)
+    policy = next((root.placed.versions for root in roots if root.placed.versions), None)
+    chosen = None if policy is None else tuple(policy.chosen(there))
+    return ModelState(name, there, taken, last, problem, chosen)
 
 
-def combined(files: dict[str, str]) -> str:
-    """One stamp for several files."""
-    return hashlib.sha256(msgspec.json.encode(files, order="sorted")).hexdigest()[:16]
+def stamp(files: dict[str, str]) -> str:
+    """What changes with a version: the stamp of its manifest, which names all of its files, or one for several files."""
+    decides = {MANIFEST, SIGNATURE} if MANIFEST in files else files.keys()
+    stamps = {name: files[name] for name in decides & files.keys()}
+    if stamps.keys() == {MANIFEST}:
+        return stamps[MANIFEST]
+    return hashlib.sha256(msgspec.json.encode(stamps, order="sorted")).hexdigest()[:16]

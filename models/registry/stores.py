@@ -4,26 +4,22 @@ It must not know what the files mean. A key is "<model>/<folder>/<file>". Both s
 there whole or not at all, of several creators exactly one gets True, and `find` tells every file that is there now.
 """
 
+import errno
 import hashlib
 import os
-import re
 import shutil
-import threading
+import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from models.errors import BundleError, RegistryUnavailable
 
-ATOMIC = {"s3": "s3fs", "s3a": "s3fs", "memory": "fsspec"}
-"""Protocols whose create-if-absent is one step, and the package that speaks each. Elsewhere fsspec looks first and writes then."""
-
 DEPTH = 3
 
-RETRIES = 2
-"""How often botocore asks again, and s3fs has it try. With these, a server that refuses is given up within about 2 s."""
+Sent = Callable[[int], None]  # hears how many bytes of a file have been sent
 
 
 class Store(Protocol):
@@ -44,7 +40,7 @@ class Store(Protocol):
         writers who race must not write the same.
         """
 
-    def upload(self, key: str, source: Path) -> None:
+    def upload(self, key: str, source: Path, sent: Sent | None = None) -> None:
         """Copy a file in, durably."""
 
     def download(self, key: str, target: Path) -> None:
@@ -60,11 +56,6 @@ class Store(Protocol):
         """The directory that `key` is on this machine, None in a remote store. BundleError when it leads outside."""
 
 
-def opened(root: Path | str) -> Store:
-    """The store at a path or a URL. RegistryUnavailable for a URL that cannot hold a registry."""
-    return ObjectStore(root) if isinstance(root, str) and "://" in root else LocalStore(Path(root))
-
-
 class LocalStore:
     """A directory. What a symlink leads out of it to is refused."""
 
@@ -77,24 +68,22 @@ class LocalStore:
     def find(self, prefix: str = "") -> dict[str, str]:
         found: dict[str, str] = {}
         with self._reaching():
-            start = self._root / prefix
-            if start.is_dir():
-                self._walk(start, DEPTH - len(start.relative_to(self._root).parts), found)
+            self._walk(prefix, DEPTH - len(Path(prefix).parts), found)
         return found
 
-    def _walk(self, directory: Path, depth: int, found: dict[str, str]) -> None:
-        for path in directory.iterdir():
-            if path.name.startswith("."):
-                continue
-            # A directory may be taken away while it is walked; then it holds nothing.
-            with suppress(FileNotFoundError):
-                if depth > 1:
-                    if path.is_dir():
-                        self._walk(path, depth - 1, found)
-                elif path.is_file():
-                    status = path.stat()
-                    key = path.relative_to(self._root).as_posix()
-                    found[key] = f"{status.st_size}-{status.st_mtime_ns}"
+    def _walk(self, below: str, depth: int, found: dict[str, str]) -> None:
+        # A poll lists every change there ever was, so without a Path for each. What goes meanwhile is not there.
+        with unless_missing(), os.scandir(self._root / below) as entries:
+            for one in entries:
+                if one.name.startswith("."):
+                    continue
+                key = f"{below}/{one.name}" if below else one.name
+                with unless_missing():
+                    status = one.stat()
+                    if depth > 1 and stat.S_ISDIR(status.st_mode):
+                        self._walk(key, depth - 1, found)
+                    elif depth == 1 and stat.S_ISREG(status.st_mode):
+                        found[key] = f"{status.st_size}-{status.st_mtime_ns}"
 
     def read(self, key: str) -> bytes:
         with self._reaching():
@@ -118,11 +107,13 @@ class LocalStore:
             synced(path.parent)
         return True
 
-    def upload(self, key: str, source: Path) -> None:
+    def upload(self, key: str, source: Path, sent: Sent | None = None) -> None:
         with self._reaching():
             path = self._made(key)
             with source.open("rb") as given, path.open("wb") as file:
-                shutil.copyfileobj(given, file, 1 << 20)
+                while file.write(given.read(1 << 20)):
+                    if sent:
+                        sent(file.tell())
                 file.flush()
                 os.fsync(file.fileno())
             synced(path.parent)
@@ -177,6 +168,16 @@ class LocalStore:
             ) from error
 
 
+@contextmanager
+def unless_missing() -> Iterator[None]:
+    """Pass over what is not there, or leads nowhere."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+
+
 def synced(directory: Path) -> None:
     """Have the names in `directory` survive a loss of power."""
     handle = os.open(directory, os.O_RDONLY)
@@ -184,110 +185,3 @@ def synced(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-class ObjectStore:
-    """A bucket, or what fsspec shows as one. Credentials and endpoint come from the environment, as its library reads them."""
-
-    remote = True
-    _creating = threading.Lock()  # memory:// looks first and writes then: one step under a lock
-
-    def __init__(self, url: str) -> None:
-        protocol = url.partition("://")[0]
-        if protocol not in ATOMIC:
-            raise RegistryUnavailable(
-                f"'{protocol}' of {url} cannot hold a registry: creating a file only where there is none is one step in "
-                f"{', '.join(ATOMIC)} and in local directories"
-            )
-        self.url = url.rstrip("/")
-        with self._reaching():
-            self._files, self._base = filesystem(self.url, protocol)
-
-    def find(self, prefix: str = "") -> dict[str, str]:
-        start = f"{self._base}/{prefix}".rstrip("/")
-        with self._reaching():
-            try:
-                files = self._files.find(start, detail=True)
-            except FileNotFoundError:
-                return {}
-        keys = {path.removeprefix(f"{self._base}/"): about for path, about in files.items()}
-        return {k: stamp(about) for k, about in keys.items() if k.count("/") == DEPTH - 1}
-
-    def read(self, key: str) -> bytes:
-        with self._reaching():
-            return bytes(self._files.cat_file(self._path(key)))
-
-    def create(self, key: str, data: bytes) -> bool:
-        """A conditional put. Unless it says "done", what lies there tells who was first: an answer can get lost, and the library
-        then asks again, only to hear that the file exists.
-        """
-        with self._reaching():
-            try:
-                with self._creating:
-                    self._files.pipe_file(self._path(key), data, mode="create")
-            except OSError as error:
-                try:
-                    return self.read(key) == data
-                except FileNotFoundError:
-                    raise error from None
-        return True
-
-    def upload(self, key: str, source: Path) -> None:
-        with self._reaching():
-            self._files.put_file(str(source), self._path(key))
-
-    def download(self, key: str, target: Path) -> None:
-        with self._reaching():
-            self._files.get_file(self._path(key), str(target))
-
-    def digest(self, key: str) -> str:
-        found = hashlib.sha256()
-        with self._reaching(), self._files.open(self._path(key), "rb", cache_type="none") as file:
-            while chunk := file.read(8 << 20):
-                found.update(chunk)
-        return found.hexdigest()
-
-    def delete(self, key: str) -> None:
-        with self._reaching(), suppress(FileNotFoundError):
-            self._files.rm_file(self._path(key))
-
-    def place(self, key: str) -> None:
-        return None
-
-    def _path(self, key: str) -> str:
-        return f"{self._base}/{key}"
-
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        try:
-            yield
-        except (FileNotFoundError, RegistryUnavailable):
-            raise
-        except Exception as error:  # each object store's library has errors of its own
-            said = re.sub(r"\s+", " ", str(error) or type(error).__name__)
-            raise RegistryUnavailable(f"the registry {self.url} cannot be used: {said}") from error
-
-
-def filesystem(url: str, protocol: str) -> tuple[Any, str]:
-    """(fsspec's file system that never answers from a listing it kept, the path in it)."""
-    import fsspec  # here, because a local registry starts without it
-
-    options: dict[str, Any] = {"use_listings_cache": False}
-    if ATOMIC[protocol] == "s3fs":
-        retries = {"max_attempts": RETRIES}
-        options["config_kwargs"] = {"retries": retries, "connect_timeout": 2, "read_timeout": 10}
-    try:
-        files, base = fsspec.core.url_to_fs(url, **options)
-    except ImportError as error:
-        raise RegistryUnavailable(
-            f"{url} needs the package {ATOMIC[protocol]}: pip install 'evergreen-serving[s3]'"
-        ) from error
-    if ATOMIC[protocol] == "s3fs":
-        files.retries = RETRIES
-    return files, str(base).rstrip("/")
-
-
-def stamp(about: dict[str, Any]) -> str:
-    """What changes with a file, of what a listing says of it."""
-    changes = about.get("ETag") or about.get("LastModified") or about.get("created")
-    return f"{about.get('size')}-{changes}".replace('"', "")

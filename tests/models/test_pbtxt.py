@@ -28,7 +28,7 @@ class Outer(msgspec.Struct):
 
 
 def read(text: str) -> tuple[Outer, list[Unused]]:
-    return pbtxt.convert(pbtxt.parse(text), Outer)
+    return pbtxt.convert(pbtxt.parse(text), Outer)[:2]
 
 
 SAME = {

@@ -1,9 +1,8 @@
 """Triton's configurations as they lie in real repositories: what they ask, what is not kept and said so, and what is refused."""
 
-import struct
 from pathlib import Path
 
-import numpy as np
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,6 +94,9 @@ parameters { key: "execution_mode" value: { string_value: "1" } }
 """
 
 
+LABELLED = 'output { name: "y" data_type: TYPE_FP32 dims: 4 label_filename: "labels.txt" }'
+
+
 def read(text: str, directory: Path, name: str = "m") -> TritonConfig:
     path = directory / name / triton.FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,31 +113,28 @@ def test_an_unbatched_model_keeps_the_shapes_of_its_graph(tmp_path: Path):
     config = read(DENSENET, tmp_path, "densenet_onnx")
     assert (config.max_batch_rows, config.file) == (0, "model.onnx")
     (given,), (output,) = config.inputs, config.outputs
-    assert given.shape(batched=False) == (1, 3, 224, 224)
-    assert output.shape(batched=False) == (1, 1000, 1, 1)
+    assert (given.dims, given.inner) == ((3, 224, 224), (1, 3, 224, 224))
+    assert (output.dims, output.inner) == ((1000,), (1, 1000, 1, 1))
+    assert output.label_filename == "densenet_labels.txt"
     assert (config.instances, config.provider, config.threads) == (None, None, None)
-    assert said(config) == [
-        ", line 9: 'input[0].format' is not used here",
-        ", line 20: 'output[0].label_filename' is not used here",
-        ": 'data_0' is told in the graph's own shape [1, 3, 224, 224], its reshape is not applied",
-        ": 'fc6_1' is told in the graph's own shape [1, 1000, 1, 1], its reshape is not applied",
-    ]
+    assert said(config) == [", line 9: 'input[0].format' is not used here"]
 
 
 def test_a_batched_model_gets_its_first_axis_from_the_server(tmp_path: Path):
     config = read(BERT, tmp_path, "bert")
     assert config.max_batch_rows == 16
-    assert [one.shape(batched=True) for one in config.inputs] == [(-1, -1), (-1, -1)]
+    assert [one.inner for one in config.inputs] == [(-1,), (-1,)]
+    assert config.priorities == (2, 1)
     assert [one.optional for one in config.inputs] == [False, True]
     assert (config.max_delay_ms, config.max_queue_rows) == (1.5, 64)
     assert (config.instances, config.provider) == (3, "tensorrt")
+    assert config.versions is not None
     assert config.versions.chosen([1, 2, 3]) == [2, 3]
-    unused = "preferred_batch_size preserve_ordering priority_levels default_priority_level"
     policy = "timeout_action default_timeout_microseconds"
     assert said(config) == [
         *(
             f", line {16 + index}: 'dynamic_batching.{name}' is not used here"
-            for index, name in zip((0, 2, 3, 4), unused.split(), strict=True)
+            for index, name in ((0, "preferred_batch_size"), (2, "preserve_ordering"))
         ),
         *(
             f", line 21: 'dynamic_batching.default_queue_policy.{name}' is not used here"
@@ -152,20 +151,29 @@ def test_a_model_for_the_cpu_names_its_file_threads_and_versions(tmp_path: Path)
     assert (config.instances, config.threads, config.provider) == (4, 2, "cpu")
     assert (config.max_delay_ms, config.max_queue_rows) == (None, None)
     assert config.versions == VersionPolicy(specific=Specific((1, 3)))
-    assert config.outputs[0].shape(batched=True) == (-1,)
-    assert said(config)[1:] == [": parameter 'execution_mode' = '1' is not used here"]
+    assert config.outputs[0].inner == ()
+    assert said(config) == [", line 11: parameter 'execution_mode' = '1' is not used here"]
 
 
 def test_an_empty_file_asks_for_nothing(tmp_path: Path):
     config = read("", tmp_path)
-    assert (config.max_batch_rows, config.inputs, config.warnings) == (0, (), ())
-    assert (config.file, config.versions.chosen([1, 2])) == ("model.onnx", [2])
+    assert config == TritonConfig()
+    assert (config.max_batch_rows, config.file, config.versions) == (None, "model.onnx", None)
+
+
+def test_shapes_that_are_told_without_a_batch_size_are_whole(tmp_path: Path):
+    told = 'input { name: "x" data_type: TYPE_FP32 dims: 3 }'
+    assert read(told, tmp_path).max_batch_rows == 0
+    assert read(f"{told} max_batch_size: 8", tmp_path).max_batch_rows == 8
+    assert read("max_batch_size: 8", tmp_path).max_batch_rows == 8
+    assert read("max_batch_size: 0", tmp_path).max_batch_rows == 0
+    assert read('name: "m"', tmp_path).max_batch_rows is None
 
 
 @pytest.mark.parametrize(
     ("policy", "chosen"),
     [
-        ("", [7]),
+        ("version_policy { }", [7]),
         ("version_policy { latest { } }", [7]),
         ("version_policy { latest { num_versions: 2 } }", [3, 7]),
         ("version_policy { latest { num_versions: 9 } }", [1, 3, 7]),
@@ -175,7 +183,34 @@ def test_an_empty_file_asks_for_nothing(tmp_path: Path):
     ],
 )
 def test_a_version_policy_chooses(policy: str, chosen: list[int], tmp_path: Path):
-    assert read(policy, tmp_path).versions.chosen([7, 1, 3]) == chosen
+    versions = read(policy, tmp_path).versions
+    assert versions is not None
+    assert versions.chosen([7, 1, 3]) == chosen
+    assert triton.placement(tmp_path / "m" / triton.FILE) == triton.Placement(versions=versions)
+
+
+def test_a_listing_reads_of_a_damaged_file_what_it_can_and_leaves_the_rest_to_who_loads(
+    tmp_path: Path,
+):
+    path = tmp_path / triton.FILE
+    assert triton.placement(path) == triton.Placement()
+    path.write_text("input {")
+    assert triton.placement(path) == triton.Placement()
+    path.write_text('platform: "ensemble" default_model_filename: "a.onnx"')
+    assert triton.placement(path) == triton.Placement("a.onnx")
+
+
+def test_labels_are_the_lines_of_their_file(tmp_path: Path):
+    (tmp_path / "labels.txt").write_text("cat\r\nGreat Dane \n\nlast")
+    (tensor,) = read(LABELLED, tmp_path).outputs
+    assert triton.labels(tensor, tmp_path) == ("cat", "Great Dane", "", "last")
+    (tmp_path / "labels.txt").write_bytes(b"\xff")
+    with pytest.raises(BundleError, match=r"labels\.txt: .*can't decode"):
+        triton.labels(tensor, tmp_path)
+    (tmp_path / "labels.txt").unlink()
+    with pytest.raises(BundleError, match=r"labels\.txt: No such file"):
+        triton.labels(tensor, tmp_path)
+    assert triton.labels(msgspec.structs.replace(tensor, label_filename=""), tmp_path) == ()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +237,15 @@ def test_instance_groups_choose_provider_and_runs_at_a_time(
         ('name: "other"', "called 'm' as its directory is, not 'other'"),
         ("instance_group [ { kind: KIND_CPU }, { kind: KIND_GPU } ]", "not on a GPU are not used"),
         ("instance_group { kind: KIND_GPU gpus: [0, 1] }", "one GPU runs the model, not those in"),
-        ("sequence_batching { oldest { } }", "line 1: 'sequence_batching' is not used"),
+        (
+            'input { name: "x" data_type: TYPE_FP32 dims: 1\n allow_ragged_batch: true }',
+            "line 2: 'input[0].allow_ragged_batch' is not used",
+        ),
+        (
+            "dynamic_batching {\n priority_levels: 5 default_priority_level: 2 }",
+            "line 2: 5 levels of priority become three: before 2, 2, and after it",
+        ),
+        ("model_transaction_policy { decoupled: true }", "'model_transaction_policy' is not used"),
         ("max_batchsize: 4", "line 1: 'max_batchsize' is not used"),
         (
             'parameters { key: "intra_op_thread_count" value { string_value: "many" } }',
@@ -232,6 +275,24 @@ def test_what_is_not_kept_is_named(text: str, says: str, tmp_path: Path):
         ('backend: "python"', "'python' is not served here"),
         ('default_model_filename: "../other/model.onnx"', "leaves the model's directory"),
         ('default_model_filename: "/etc/passwd"', "leaves the model's directory"),
+        (
+            "\nsequence_batching { oldest { } }",
+            ", line 2: 'sequence_batching' is not served, requests",
+        ),
+        ("ensemble_scheduling { }", ", line 1: 'ensemble_scheduling' is not served"),
+        (
+            "dynamic_batching { priority_levels: 2 }",
+            "default_priority_level is 0, it must be 1 to 2",
+        ),
+        (
+            'input { name: "x" data_type: TYPE_FP32\n dims: [2, 3] reshape { shape: [5] } }',
+            ", line 1: 'x' has dims [2, 3], its reshape [5] holds another number of elements",
+        ),
+        (
+            'input { name: "x" data_type: TYPE_FP32 dims: [-1] reshape { shape: [-1, -1] } }',
+            "its reshape [-1, -1] holds another",
+        ),
+        (LABELLED.replace("labels.txt", "../x"), "the file name '../x' leaves"),
         (
             'model_warmup { name: "a" inputs { key: "x" value { data_type: TYPE_FP32 dims: 1 input_data_file: "../x" } } }',
             "the file name '../x' leaves",
@@ -263,62 +324,6 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path):
         triton.read(path)
 
 
-def test_warm_up_rows_are_repeated_to_the_batch(tmp_path: Path):
-    config = read(BERT, tmp_path, "bert")
-    (sample,) = config.warmup
-    rows = triton.rows(sample, config, tmp_path / "bert")
-    assert {name: (array.dtype.name, array.shape) for name, array in rows.items()} == {
-        "input_ids": ("int64", (4, 8)),
-        "attention_mask": ("int64", (4, 8)),
-    }
-    assert not rows["attention_mask"].any()
-    assert (rows["input_ids"] == rows["input_ids"][0]).all()
-    assert rows["input_ids"].any()
-
-
-def warm_up(told: str, directory: Path, content: bytes = b"") -> np.ndarray:
-    """The one input of a model that is not batched."""
-    text = f'model_warmup {{ name: "a" inputs {{ key: "x" value {{ {told} }} }} }}'
-    config = read(text, directory)
-    (directory / "m" / triton.WARM_UP).mkdir(exist_ok=True)
-    (directory / "m" / triton.WARM_UP / "file").write_bytes(content)
-    return triton.rows(config.warmup[0], config, directory / "m")["x"]
-
-
-@pytest.mark.parametrize("data_type", triton.DTYPES)
-@pytest.mark.parametrize("source", ["zero_data", "random_data"])
-def test_a_warm_up_of_every_type_is_made(data_type: str, source: str, tmp_path: Path):
-    array = warm_up(f"data_type: {data_type} dims: [2, 3] {source}: true", tmp_path)
-    assert (array.dtype, array.shape) == (np.dtype(triton.DTYPES[data_type]), (2, 3))
-
-
-def test_a_warm_up_is_read_from_its_file(tmp_path: Path):
-    floats = np.array([[1, 2], [3, 4]], np.float32)
-    told = 'data_type: TYPE_FP32 dims: [2, 2] input_data_file: "file"'
-    np.testing.assert_array_equal(warm_up(told, tmp_path, floats.tobytes()), floats)
-    texts = b"".join(struct.pack("<I", len(one)) + one for one in (b"a", b"", b"long"))
-    told = 'data_type: TYPE_STRING dims: [3] input_data_file: "file"'
-    assert warm_up(told, tmp_path, texts).tolist() == [b"a", b"", b"long"]
-
-
-@pytest.mark.parametrize(
-    ("told", "content", "says"),
-    [
-        ('TYPE_FP32 dims: 2 input_data_file: "file"', b"abc", "3 bytes, 2 elements .* need 8"),
-        ('TYPE_STRING dims: 1 input_data_file: "file"', b"\5\0\0\0ab", "ends within string 1 of 1"),
-        ('TYPE_STRING dims: 1 input_data_file: "file"', b"\0\0\0\0ab", "2 bytes after its 1"),
-        ('TYPE_FP32 dims: 2 input_data_file: "nothing"', b"", "nothing: No such file"),
-        ("TYPE_BF16 dims: 2 zero_data: true", b"", "input 'x': TYPE_BF16 is not supported"),
-        ("TYPE_FP32 dims: [65536, 65536]", b"", "4,294,967,296 elements, the limit is"),
-    ],
-)
-def test_a_warm_up_that_cannot_be_made_is_named(
-    told: str, content: bytes, says: str, tmp_path: Path
-):
-    with pytest.raises(BundleError, match=says):
-        warm_up(f"data_type: {told}", tmp_path, content)
-
-
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file that is written again and again."""
@@ -342,4 +347,4 @@ def test_a_damaged_configuration_is_read_or_refused(
     except BundleError as error:
         assert str(error).startswith(str(damaged))  # noqa: PT017 - some are still good
     else:
-        assert config.max_batch_rows >= 0
+        assert (config.max_batch_rows or 0) >= 0

@@ -2,28 +2,15 @@
 
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import s3
 import toys
 
 from models.registry import Registry
 
 sys.path.append(str(Path(__file__).parent))  # for racer.py
-
-
-@pytest.fixture(scope="session")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a bucket, with what a client needs to reach it in the environment."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        s3.serving(tmp_path_factory.mktemp("s3")) as server,
-    ):
-        for name, value in {**s3.CREDENTIALS, "AWS_ENDPOINT_URL": server.said}.items():
-            patch.setenv(name, value)
-        yield f"s3://{s3.BUCKET}"
 
 
 @pytest.fixture(params=["local", "memory", "s3"])

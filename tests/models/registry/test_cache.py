@@ -13,7 +13,7 @@ import toys
 
 from models import bundle
 from models.errors import BundleError, RegistryUnavailable
-from models.registry import Registry, stores
+from models.registry import Registry, objects
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[live.Pro
     with s3.serving(tmp_path) as program:
         for name, value in {**s3.CREDENTIALS, "AWS_ENDPOINT_URL": program.said}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(stores, "RETRIES", 1)
+        monkeypatch.setattr(objects, "RETRIES", 1)
         kind = fsspec.get_filesystem_class("s3")
         kind.clear_instance_cache()
         yield program
@@ -198,3 +198,20 @@ def test_while_the_store_is_away_what_was_fetched_is_used_and_the_rest_is_an_err
     fresh = Registry([seed], overlay, tmp_path / "another machine")
     with pytest.raises(RegistryUnavailable, match="cannot be used"):
         fresh.resolve("toy-image")  # the seed has it, but nobody here knows who answers
+
+
+def test_the_copy_of_a_removed_version_goes_once_nobody_uses_it(
+    registry: Registry, made: Path, fetched: Path
+) -> None:
+    registry.publish(made, who="anna")
+    kept = registry.resolve("toy-image", 3)[1]
+    registry.tidy(registry.snapshot(), ())
+    assert fetched.is_dir()  # it has not been removed
+    registry.remove("toy-image", 2, who="anna")
+    registry.tidy(registry.snapshot(), [("toy-image", 2)])
+    assert fetched.is_dir()
+    registry.tidy(registry.snapshot(), [("toy-image", 3)])
+    registry.tidy(registry.snapshot(), [("toy-image", 3)])
+    left = {path.name for path in fetched.parent.iterdir()}
+    assert left == {"3", ".3.lock", "aliases"}
+    assert registry.resolve("toy-image", 3)[1] == kept

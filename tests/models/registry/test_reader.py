@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toys
@@ -9,6 +10,7 @@ import toys
 from models import bundle
 from models.errors import BundleError
 from models.registry import Registry
+from models.registry.stores import LocalStore
 
 
 def test_models_are_named_in_order(tmp_path: Path) -> None:
@@ -107,3 +109,32 @@ def test_a_root_may_itself_be_a_link(tmp_path: Path) -> None:
     toys.image(tmp_path / "seed")
     (tmp_path / "link").symlink_to(tmp_path / "seed")
     assert Registry([tmp_path / "link"]).resolve("toy-image")[0] == 1
+
+
+def test_whatever_is_asked_of_one_look_each_root_is_listed_once_and_no_change_read_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in (1, 2):
+        toys.image(tmp_path / "seed", version=version)
+    registry = Registry([tmp_path / "seed"], tmp_path / "overlay")
+    for number in range(6):
+        registry.promote("toy-image", 1 + number % 2, who="anna")
+    counted: list[str] = []
+    for name in ("find", "read"):
+        real = getattr(LocalStore, name)
+
+        def count(store: LocalStore, key: str = "", name: str = name, real: Any = real) -> Any:
+            counted.append(name)
+            return real(store, key)
+
+        monkeypatch.setattr(LocalStore, name, count)
+    fresh = Registry([tmp_path / "seed"], tmp_path / "overlay")
+    look = fresh.look("toy-image")
+    assert look.state.aliases == {"champion": 2, "previous": 1}
+    assert [change.number for change in look.history(4)] == [3, 4, 5, 6]
+    assert look.resolve() == (2, tmp_path / "seed" / "toy-image" / "2")
+    assert (counted.count("find"), counted.count("read")) == (2, 4)
+    registry.promote("toy-image", 1, who="anna")
+    counted.clear()
+    assert [change.number for change in fresh.look("toy-image").history(4)] == [4, 5, 6, 7]
+    assert (counted.count("find"), counted.count("read")) == (2, 1)

@@ -1,6 +1,7 @@
 """Publishing and saying who answers: the same on a directory, in memory and on S3."""
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,8 @@ import toys
 from models import bundle
 from models.errors import BundleError, Conflict, InputError, RegistryUnavailable
 from models.registry import Registry, publishing
-from models.registry.stores import LocalStore, Store, opened
+from models.registry.objects import opened
+from models.registry.stores import LocalStore, Store
 
 Opener = Callable[..., Registry]
 
@@ -71,7 +73,7 @@ def test_what_arrives_damaged_is_no_version(
     registry: Registry, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(registry._overlay), "digest", lambda *_: "0" * 64)
-    with pytest.raises(BundleError, match=r"arrived with sha256 000000000000\.\.\., manifest"):
+    with pytest.raises(BundleError, match=r"arrived with sha256 000000000000\.\.\., it was sent"):
         registry.publish(made, who="anna")
     assert registry.versions("toy-image") == [1]
 
@@ -132,12 +134,13 @@ def test_an_allocated_number_takes_one_bundle(registry: Registry, made: Path) ->
 
 def test_of_two_that_publish_one_number_the_second_is_told(registry: Registry, made: Path) -> None:
     number = registry.allocate("toy-image", who="anna")
-    manifest = msgspec.structs.replace(bundle.read(made), version=number)
-    publishing.finish(registry._overlay, manifest)
-    publishing.finish(registry._overlay, manifest)  # the same once more is no conflict
-    other = msgspec.structs.replace(manifest, description="another toy")
+    mine = publishing.prepared(made)
+    publishing.finish(registry._overlay, mine, number)
+    publishing.finish(registry._overlay, mine, number)  # the same once more is no conflict
+    declared = msgspec.structs.replace(bundle.read(made), description="another toy")
+    other = mine._replace(manifest=declared)
     with pytest.raises(Conflict, match=f"version {number} .* has been published by somebody else"):
-        publishing.finish(registry._overlay, other)
+        publishing.finish(registry._overlay, other, number)
 
 
 def test_a_registry_without_an_overlay_is_read_only(seed: Path, made: Path) -> None:
@@ -410,9 +413,9 @@ def test_a_publisher_that_was_given_up_meanwhile_is_told(
 ) -> None:
     finish = publishing.finish
 
-    def slow(store: Store, manifest: bundle.Manifest) -> None:
+    def slow(store: Store, what: publishing.Publication, version: int) -> None:
         open_registry("two").clean(who="bert", older=timedelta(0))
-        finish(store, manifest)
+        finish(store, what, version)
 
     monkeypatch.setattr(publishing, "finish", slow)
     with pytest.raises(Conflict, match="version 2 of 'toy-image' was given up before"):
@@ -470,3 +473,25 @@ def test_a_poll_without_news_is_one_listing_and_reads_nothing(
 
 def test_an_overlay_at_a_path_and_its_text_are_one(tmp_path: Path) -> None:
     assert isinstance(opened(str(tmp_path)), LocalStore)
+
+
+def test_of_two_first_publications_at_once_the_one_that_ends_first_answers(
+    open_registry: Callable[..., Registry],
+    made: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = shutil.copytree(made, tmp_path / "fresh" / "1")
+    bundle.write(other, msgspec.structs.replace(bundle.read(other), name="toy-new"))
+    one, two, finish = open_registry("one"), open_registry("two"), publishing.finish
+    earlier = one.allocate("toy-new", who="anna")
+
+    def slow(*given: object) -> None:
+        monkeypatch.setattr(publishing, "finish", finish)
+        one.publish(other, who="anna", version=earlier)
+        finish(*given)
+
+    monkeypatch.setattr(publishing, "finish", slow)
+    assert two.publish(other, who="bert") == earlier + 1
+    assert one.aliases("toy-new") == {"champion": earlier}
+    assert [change.kind for change in one.history("toy-new")] == ["keep"]

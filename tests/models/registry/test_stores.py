@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import BundleError, RegistryUnavailable
-from models.registry.stores import LocalStore, ObjectStore, Store, opened
+from models.registry.objects import ObjectStore, opened
+from models.registry.stores import LocalStore, Store
 
 
 @pytest.fixture
