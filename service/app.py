@@ -23,13 +23,16 @@ from service.api import problems
 from service.api.access import Access, guard
 from service.api.catalogue import Catalogue
 from service.api.diagnostics import Diagnostics
+from service.api.drift import DriftReports
+from service.api.feedback import Erasure, Feedback
 from service.api.health import Health
 from service.api.infer import InferRoute
 from service.api.inference import Inference
 from service.api.lifecycle import Lifecycle
 from service.api.predictions import Predictions
 from service.api.repository import Repository
-from service.link import Link
+from service.link import Handler, Link
+from service.monitoring.observer import Observer
 from service.predictor import Predictor
 from service.routing import Router
 from service.settings import Settings
@@ -43,7 +46,9 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
     """The application and its hot route. `control` is the path of control's socket; nothing is opened before the lifespan begins."""
     router = Router()
     counts = FrontEndMetrics()
-    predictor = Predictor(settings, router, counts)
+    observer = Observer(settings)
+    counts.registry.register(observer.tally)
+    predictor = Predictor(settings, router, counts, observer)
     access = Access(settings)
     allowed = access.knows if access.protects_all else None
     route = InferRoute(router, predictor, settings.max_body_bytes, allowed)
@@ -60,11 +65,19 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         nonlocal link
-        link = await Link.connect(control, {"route": take_table, "metrics": give_metrics})
+        handlers: dict[str, Handler] = {
+            "route": take_table,
+            "metrics": give_metrics,
+            "ship": observer.ship,
+        }
+        link = await Link.connect(control, handlers)
         try:
             # A request before the first table would be told that its model is unknown.
             await asyncio.wait_for(router.routed.wait(), FIRST_TABLE_SECONDS)
-            async with over_grpc(settings, router, predictor, access, link):
+            async with (
+                observer.telling(link.ask, counts.intake),
+                over_grpc(settings, router, predictor, access, link),
+            ):
                 yield
         finally:
             router.close()
@@ -91,6 +104,9 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
             Health,
             Catalogue,
             Predictions,
+            Feedback,
+            Erasure,
+            DriftReports,
             Lifecycle,
             Inference,
             Diagnostics,

@@ -22,8 +22,13 @@ from models.errors import EvergreenError
 from service import snapshots
 from service.deployments import Deployment, Deployments
 from service.errors import SettingsError
+from service.evidence import Evidence, Kept
 from service.front_ends import FrontEnds
+from service.ledger.ledger import Ledger
+from service.ledger.writer import Writer
 from service.lifecycle import Lifecycle
+from service.link import Handler
+from service.monitoring.monitor import Loaded, Monitor
 from service.questions import Questions
 from service.routing import Split, Table
 from service.settings import Settings
@@ -31,6 +36,9 @@ from service.statistics import model_statistics
 from service.steering import Steering
 
 log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 1.0
+EXPIRE_SECONDS = 600.0
 
 Progress = Callable[[Deployment], None]
 
@@ -40,6 +48,8 @@ class Control:
 
     def __init__(self, settings: Settings, progress: Progress = lambda deployment: None) -> None:
         self.settings = settings
+        self.ledger = Ledger.of(settings)
+        self.writer = Writer(self.ledger)
         self.port = settings.port
         self._progress = progress
         self._runtime = Path(tempfile.mkdtemp(prefix="evergreen-"))
@@ -52,10 +62,16 @@ class Control:
         counts = self.deployments.metrics
         self._steering = Steering(settings, self._figures, self.publish, counts)
         self.lifecycle = Lifecycle(settings, self.deployments, self.publish, self._steering.mirror)
-        handlers = {
+        self.monitor = Monitor(settings, self.ledger, self.writer, self._champion, self._running)
+        counts.registry.register(self.monitor.metrics)
+        kept = Kept(self.ledger, self.writer, self.monitor, self._ship)
+        self._evidence = Evidence(settings, self.lifecycle, kept, counts.registry)
+        handlers: dict[str, Handler] = {
+            "observed": self.monitor.take,
             "metrics": self.metrics_page,
             "statistics": self.statistics,
             **Questions(self.lifecycle, self._steering).handlers(),
+            **self._evidence.handlers(),
         }
         self.front_ends = FrontEnds(settings, self._runtime, handlers, counts)
 
@@ -72,9 +88,12 @@ class Control:
         failed = [d.supervisor for d in self.deployments if d.supervisor.state == "failed"]
         if failed and self.settings.strict_provider:
             raise SettingsError(f"{failed[0].name}: {failed[0].reason}")
+        self._background(self._watch_traffic())
         await self.publish(ready=True)
         self._background(self._follow())
         self._background(self._steering.watch(self.lifecycle))
+        self._background(self._expire())
+        self._background(self._evidence.watch())
 
     async def run(self) -> None:
         """Stay until SIGTERM or SIGINT."""
@@ -97,6 +116,9 @@ class Control:
         await self.deployments.stop(max(1.0, deadline - time.monotonic()))
         for task in list(self._publishing):
             task.cancel()
+        await asyncio.to_thread(self.monitor.close)
+        await self.writer.close()
+        self.ledger.close()
         shutil.rmtree(self._runtime, ignore_errors=True)
 
     async def metrics_page(self, _: Any = None) -> bytes:
@@ -138,6 +160,46 @@ class Control:
                 if not away:
                     log.warning("the registry cannot be followed: %s", error)
                 away = True
+
+    async def _watch_traffic(self) -> None:
+        """Keep the windows of what runs up to date, for as long as this is not cancelled."""
+        while True:
+            try:
+                await self.monitor.follow()
+            except Exception:
+                log.exception("the traffic cannot be watched")
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _expire(self) -> None:
+        """Take away what the ledger has kept long enough, for as long as this is not cancelled."""
+        while True:
+            try:
+                await self.writer.expire()
+            except EvergreenError as error:
+                log.info("the ledger keeps what is too old: %s", error)
+            await asyncio.sleep(EXPIRE_SECONDS)
+
+    async def _ship(self) -> None:
+        """Return when all front ends have told what they observed so far."""
+        await self.front_ends.ship()
+
+    def _running(self) -> list[Loaded]:
+        """Every version that answers."""
+        return [
+            Loaded(
+                one.model,
+                one.version,
+                one.directory,
+                report["variant"],
+                report.get("manifest"),
+            )
+            for one in self.deployments
+            if one.ready and (report := one.supervisor.report)
+        ]
+
+    def _champion(self, model: str) -> int | None:
+        served = self.lifecycle.of(model)
+        return None if served is None else served.champion
 
     def _changed(self, deployment: Deployment) -> None:
         if deployment in self.lifecycle:

@@ -245,6 +245,7 @@ def options_of(
     BundleError where the file is malformed, InputError where `config` is none.
     """
     own = settings.model(name)
+    arranged = triton.arrangement(directory, config)
     if config is not None:
         own = triton.above(own, config, cores.available())
     if directory is not None:
@@ -265,6 +266,8 @@ def options_of(
         curves=str(settings.state.resolve() / "curves"),
         memory_mb=settings.engine_memory_mb,
         max_model_mb=settings.max_model_mb,
+        triton=arranged,
+        trusted_keys=tuple(str(path.absolute()) for path in settings.trusted_keys),
     )
 
 

@@ -17,6 +17,7 @@ EvergreenError                (models.errors)
 ├── EngineError               the model failed on this request
 │   ├── OutOfMemory           the batch did not fit into the memory of device or process
 │   └── DeviceLost            the device answers with errors; nothing runs on it any more
+├── LauncherError             whoever runs trainings answered, and refused
 └── SettingsError             a setting cannot be what it was given as
 """
 
@@ -89,6 +90,10 @@ class OutOfMemory(EngineError):
 
 class DeviceLost(EngineError):
     """The device answers with errors, and will to every later run: the engine has to leave."""
+
+
+class LauncherError(EvergreenError):
+    """Whoever runs trainings answered, and refused; the message has its words. Asking again changes nothing until somebody changes something."""
 
 
 class SettingsError(EvergreenError):

@@ -34,6 +34,8 @@ ENDING_SECONDS = 5.0
 """A process that has closed its link is about to end; after this long it is ended."""
 SCRAPE_SECONDS = 2.0
 """A front end that takes longer to tell its counts is left with those it told last."""
+SHIP_SECONDS = 5.0
+"""A front end that takes longer to tell what it observed is waited for no longer."""
 BACKLOG = 2048
 
 
@@ -94,6 +96,10 @@ class FrontEnds:
             if source.startswith("front end ") and source not in alive:
                 totals.retire(source)
 
+    async def ship(self) -> None:
+        """Return when every front end has told what it observed so far. Unavailable when one does not say so."""
+        await asyncio.gather(*(one.ship() for one in self._all))
+
     async def stop(self, grace: float) -> None:
         """Close the port; every front end answers what it has accepted, then ends."""
         if self._reserved is not None:
@@ -126,7 +132,9 @@ class FrontEnd:
         on_change: Callable[[Supervisor], None],
     ) -> None:
         name = f"front end {number}"
-        self.supervisor = Supervisor(name, self._command, on_change, (listener.fileno(),))
+        self.supervisor = Supervisor(
+            name, self._command, on_change, (listener.fileno(),), confided=("EVERGREEN_TOKEN",)
+        )
         self._listener = listener
         self._settings = settings
         self._path = runtime / f"front-end-{number}"
@@ -166,6 +174,11 @@ class FrontEnd:
         raw = await self._link.ask("metrics", seconds=SCRAPE_SECONDS)
         return msgspec.convert(raw, snapshots.Snapshot)
 
+    async def ship(self) -> None:
+        """Return when the process has told what it observed; one that has gone has nothing to tell any more."""
+        if self._link is not None:
+            await self._link.ask("ship", seconds=SHIP_SECONDS)
+
     async def stop(self, grace: float) -> None:
         """Close the listener, let the process answer what it has accepted, then end it."""
         # In this order: once its supervisor is stopping, no other process asks for the listener.
@@ -179,7 +192,9 @@ class FrontEnd:
         self._listener.close()
 
     def _command(self, lifeline: int) -> list[str]:
-        settings = msgspec.json.encode(self._settings, enc_hook=str).decode()
+        # A command line is seen by everybody on the machine, and a ledger's URL may hold a password.
+        told = msgspec.structs.replace(self._settings, ledger_url=None)
+        settings = msgspec.json.encode(told, enc_hook=str).decode()
         listener = str(self._listener.fileno())
         return ["service.frontend", settings, str(self._path), listener, str(lifeline)]
 

@@ -1,8 +1,7 @@
 """Which versions this machine serves, and how that changes under load. It must not know HTTP.
 
-    load      a version beside those that answer       unload    a version, or a model
-    promote   load -> kept rows -> copies of real requests -> the registry's log -> one publication -> the old one stays warm
-    rollback  the registry's log -> one publication    follow    what other processes wrote into the registry
+    load     a version beside those that answer    unload                      a version, or a model
+    share    a canary's requests, a shadow's copies    promote, rollback, follow   who answers: service/swaps.py
 
 The registry says who is champion; this machine follows. Changes of one model run one after another, those of different models at the same
 time; equal loads and unloads that were asked for at the same time are one.
@@ -11,34 +10,25 @@ time; equal loads and unloads that were asked for at the same time are one.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
-from models.errors import Conflict, EvergreenError, InputError
-from models.registry import ModelState
-from models.registry.aliases import CHAMPION, PREVIOUS
-from service import comparison
-from service.deployments import Deployment, Deployments, options_of
+from models.errors import EvergreenError, InputError
+from service import starting, triton
+from service.deployments import Deployment, Deployments
 from service.errors import Refused
 from service.routing import Share, Split
 from service.served import Served
 from service.settings import Settings
-from service.versions import Publish, Versions
+from service.swaps import Mirror, Order, Swaps, champion_of, no_mirror
+from service.versions import Found, Publish, Versions
 
 log = logging.getLogger(__name__)
 
-LINGER_SECONDS = 5.0
-"""A version that lost its place stays in the table this long: who chose it while its body was still being read must find it."""
 RETRY_SECONDS = 30.0
 """A version that the registry made champion and that cannot be served here is tried again after so long."""
 
 Work = Callable[[Served], Awaitable[None]]
-Mirror = Callable[[Served, Deployment], Awaitable[None]]
-"""Lets a candidate answer copies of real requests; Refused says what speaks against it."""
-
-
-async def no_mirror(served: Served, candidate: Deployment) -> None:
-    """Where there is no traffic to copy."""
 
 
 class Lifecycle:
@@ -56,7 +46,7 @@ class Lifecycle:
         self._settings = settings
         self._deployments = deployments
         self._publish = publish
-        self._mirror = mirror
+        self._swaps = Swaps(settings, self._versions, publish, mirror, self._reap)
         self._models: dict[str, Served] = {}
         self._closing = False
 
@@ -69,28 +59,32 @@ class Lifecycle:
         """A model that something was asked for since this machine started."""
         return self._models.get(model)
 
+    def unserved(self, known: Collection[str]) -> dict[str, str]:
+        """Models of a Triton repository that are not among those `known` to the registry, and why."""
+        return triton.unserved(self._settings.repository, known)
+
     def __contains__(self, deployment: Deployment) -> bool:
         """Whether requests may be routed to it."""
         served = self._models.get(deployment.model)
         return served is not None and deployment in served
 
     async def start(self) -> None:
-        """Begin to load the champion of every model that the settings name. SettingsError, BundleError when that cannot be."""
-        settings = self._settings
-        names = await asyncio.to_thread(self._versions.names)
+        """Begin to load what `starting` finds for every model that the settings name. SettingsError, BundleError when that cannot be."""
         # All of them first: a mistake in the settings of one must not be found while others load.
-        found = [await self._versions.find(name, settings.model(name).version) for name in names]
-        options = [
-            options_of(name, settings, len(names), one.directory.parent)
-            for name, one in zip(names, found, strict=True)
-        ]
-        for name, one, told in zip(names, found, options, strict=True):
-            deployment = self._deployments.add(name, one.number, one.directory, told)
-            deployment.stamp = one.stamp
+        plan = await starting.plan(self._settings, self._versions)
+        for name, firsts in plan.models.items():
+            champion = firsts[0].found
             served = self._models[name] = Served(name)
-            served.running[one.number], served.champion = deployment, one.number
-            served.seen = champion_of(one.state)
-            deployment.supervisor.start()
+            served.champion, served.seen = champion.number, champion_of(champion.state)
+            for one, options in firsts:
+                deployment = self._deployments.add(name, one.number, one.directory, options)
+                deployment.stamp = one.stamp
+                served.running[one.number] = deployment
+                deployment.supervisor.start()
+            served.pinned |= served.running.keys() - {champion.number}
+        for name, (number, reason) in plan.left_out.items():
+            served = self._models[name] = Served(name)
+            served.failures[number] = reason
 
     async def settled(self) -> None:
         """Wait until every version has been loaded once, or has failed to."""
@@ -114,13 +108,13 @@ class Lifecycle:
         async def work(served: Served) -> None:
             wanted = version or served.champion or self._settings.model(model).version
             found = await self._versions.find(model, wanted)
-            running = served.running.get(found.number)
-            if running is None or not running.ready or running.stamp != found.stamp or config:
-                await self._versions.take_place(
-                    served, await self._versions.bring(served, found, config)
-                )
+            await self._let_in(served, found, config)
             if version is None:
                 served.champion, served.seen = found.number, champion_of(found.state)
+                for number in starting.beside(found, self._settings.model(model).version):
+                    other = await self._versions.find(model, number)
+                    await self._let_in(served, other, config)
+                    served.pinned.add(number)
             else:
                 served.pinned.add(found.number)
             served.keep.pop(found.number, None)
@@ -162,57 +156,13 @@ class Lifecycle:
         Whatever is raised, the old champion still answers.
         """
 
-        async def work(served: Served) -> None:
-            found = await self._versions.find(model, version)
-            check_champion(found.state, if_champion)
-            if served.champion == version == champion_of(found.state):
-                return
-            candidate = await self._versions.candidate(served, found)
-            try:
-                why = "without a comparison" if force else await self._compare(served, candidate)
-                self._versions.check_alive(served, candidate)
-                if champion_of(found.state) != version or found.state.unwritten:
-                    told = f"{reason} ({why})" if reason else why
-                    await asyncio.to_thread(
-                        self.registry.promote,
-                        model,
-                        version,
-                        if_champion=champion_of(found.state),
-                        who=who,
-                        why=told,
-                        force=force,
-                    )
-            except BaseException as error:
-                self._versions.give_up(served, candidate, error)
-                raise
-            await self._switch(served, candidate, version)
-
-        await self._do(model, object(), work)
+        order = Order(who, reason, if_champion, force)
+        await self._do(model, object(), lambda served: self._swaps.promote(served, version, order))
 
     async def rollback(self, model: str, *, who: str, reason: str = "") -> None:
         """Let the previous champion answer again: at once while it is kept warm, after a load otherwise. Conflict when there is none."""
 
-        async def work(served: Served) -> None:
-            state = (await self._versions.find(model, None)).state
-            to = state.aliases.get(PREVIOUS)
-            if to is None:
-                raise Conflict(f"'{model}' has nothing to go back to: none is its previous")
-            candidate = await self._versions.candidate(served, await self._versions.find(model, to))
-            try:
-                self._versions.check_alive(served, candidate)
-                await asyncio.to_thread(
-                    self.registry.rollback,
-                    model,
-                    if_champion=champion_of(state),
-                    who=who,
-                    why=reason,
-                )
-            except BaseException as error:
-                self._versions.give_up(served, candidate, error)
-                raise
-            await self._switch(served, candidate, to, back=True)
-
-        await self._do(model, object(), work)
+        await self._do(model, object(), lambda served: self._swaps.roll_back(served, who, reason))
 
     async def share(self, model: str, split: Split) -> None:
         """Let a canary answer some clients, and a shadow copies of requests; both are loaded first. None ends it."""
@@ -234,7 +184,7 @@ class Lifecycle:
                 await self._versions.take_place(served, candidate)
             served.split, served.note = split, None
             await self._publish()
-            self._retire_unneeded(served)
+            self._swaps.retire_unneeded(served)
 
         await self._do(model, object(), work)
 
@@ -250,11 +200,13 @@ class Lifecycle:
         # At once: another change of this model may wait for a load.
         served.split = Split(None, served.split.shadow)
         await self._publish()
-        self._retire_unneeded(served)
+        self._swaps.retire_unneeded(served)
 
     async def follow(self) -> None:
         """Serve the champions that other processes have written into the registry. RegistryUnavailable."""
-        states = await asyncio.to_thread(self.registry.snapshot)
+        states = await self._versions.states(
+            {(one.name, version) for one in self for version in {*one.running, *one.starting}}
+        )
         for served in list(self):
             state = states.get(served.name)
             if state is None or served.champion is None or state.problem:
@@ -265,23 +217,22 @@ class Lifecycle:
             self._versions.background(self._follow(served.name, champion))
 
     async def _follow(self, model: str, champion: int) -> None:
-        async def work(served: Served) -> None:
-            found = await self._versions.find(model, champion)
-            if served.seen == champion or champion_of(found.state) != champion:
-                return
-            if served.champion is None:
-                return
-            candidate = await self._versions.candidate(served, found)
-            back = found.state.last is not None and found.state.last.kind == "rollback"
-            await self._switch(served, candidate, champion, back=back)
-
         try:
-            await self._do(model, ("follow", champion), work)
+            await self._do(
+                model, ("follow", champion), lambda served: self._swaps.follow(served, champion)
+            )
         except EvergreenError as error:
             log.error("the registry's champion cannot be served here: %s", error)
             self._models[model].retry[champion] = time.monotonic() + RETRY_SECONDS
 
     # How it is done
+
+    async def _let_in(self, served: Served, found: Found, config: dict[str, Any] | None) -> None:
+        """Load a version and put it into the table, unless it is there as it was found and asked for."""
+        running = served.running.get(found.number)
+        if running is None or not running.ready or running.stamp != found.stamp or config:
+            one = await self._versions.bring(served, found, config)
+            await self._versions.take_place(served, one)
 
     async def _do(self, model: str, key: object, work: Work) -> None:
         """Run `work` after what is under way for this model. Who asks for the same as the last in line shares its outcome.
@@ -301,60 +252,20 @@ class Lifecycle:
                 raise Refused("the service is shutting down")
             await work(served)
 
-    async def _compare(self, served: Served, candidate: Deployment) -> str:
-        """Kept rows, then copies of real requests. Returns what was compared; Refused says what speaks against `candidate`."""
-        told = await comparison.admit(candidate, served.deployment)
-        served.failures.pop(candidate.version, None)
-        await self._mirror(served, candidate)
-        return told
+    def _reap(self, served: Served) -> None:
+        """End what has stayed long enough, once nothing else is being done with this model."""
 
-    async def _switch(
-        self, served: Served, candidate: Deployment, version: int, *, back: bool = False
-    ) -> None:
-        """One publication that names the new champion. The old one stays in the table: as previous, or for those that chose it already."""
-        await self._versions.take_place(served, candidate)
-        previous = None if back else served.champion
-        served.champion = served.seen = version
-        served.promoted(version)
-        await self._publish()
-        warm = {previous: self._settings.keep_previous_s} if previous is not None else {}
-        self._retire_unneeded(served, warm)
-
-    def _retire_unneeded(self, served: Served, warm: dict[int, float] | None = None) -> None:
-        """Say until when versions without a task stay: `warm` ones as given, others only for who chose them already."""
-        now = time.monotonic()
-        for number, one in served.running.items():
-            if number in served.needed():
-                served.keep.pop(number, None)
-            elif warm and number in warm and one.ready:
-                served.keep[number] = now + max(LINGER_SECONDS, warm[number])
-            elif warm is not None or number not in served.keep:
-                soon = now + LINGER_SECONDS
-                served.keep[number] = min(served.keep.get(number, soon), soon)
-        served.reap_with(lambda: self._versions.background(self._reap(served.name)))
-
-    async def _reap(self, model: str) -> None:
         async def work(served: Served) -> None:
             await self._versions.drop(served, served.overdue(time.monotonic()), wait=False)
-            served.reap_with(lambda: self._versions.background(self._reap(model)))
+            served.reap_with(lambda: self._reap(served))
 
-        try:
-            await self._do(model, ("reap",), work)
-        except EvergreenError:
-            log.exception("a version could not be ended")
+        async def reap() -> None:
+            try:
+                await self._do(served.name, ("reap",), work)
+            except EvergreenError:
+                log.exception("a version could not be ended")
 
-
-def champion_of(state: ModelState) -> int | None:
-    """Who answers by the registry's word."""
-    return state.aliases.get(CHAMPION)
-
-
-def check_champion(state: ModelState, expected: int | None) -> None:
-    """Conflict where the champion is another: before anything is loaded for nothing."""
-    if expected is not None and expected != champion_of(state):
-        raise Conflict(
-            f"the champion of '{state.name}' is version {champion_of(state)}, not {expected}: look again and decide anew"
-        )
+        self._versions.background(reap())
 
 
 def check_share(served: Served, share: Share | None) -> None:

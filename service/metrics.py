@@ -5,7 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -30,6 +35,7 @@ LATENCY = (
 )
 COMPUTE = (0.0001, 0.00025, *LATENCY)
 DIFFERENCES = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+BYTES = (1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -53,6 +59,43 @@ class Tally:
         family.add_metric(labels, buckets, self._sum)
 
 
+class BatchTally:
+    """Batches by their rows: how many there were, and the seconds that they computed. And when the last one ended."""
+
+    MOST_SIZES = 256
+    """Callers choose how many rows they bring: sizes beyond so many different ones are not told apart any more, but left out."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, list[float]] = {}
+        self._last = 0.0
+
+    def observe(self, rows: int, seconds: float, now: float) -> None:
+        """Count one batch, which ended at `now` (s since 1970)."""
+        self._last = now
+        if (found := self._sizes.get(rows)) is None:
+            if len(self._sizes) >= self.MOST_SIZES:
+                return
+            found = self._sizes[rows] = [0, 0.0]
+        found[0] += 1
+        found[1] += seconds
+
+    def collect(self, labels: Sequence[str]) -> Iterator[Metric]:
+        """What has been counted. `labels`: model and version."""
+        names = ("model", "version", "rows")
+        batches = CounterMetricFamily("inference_batches", "Batches run, by rows.", labels=names)
+        seconds = CounterMetricFamily(
+            "inference_batch_compute_seconds", "Seconds that batches ran, by rows.", labels=names
+        )
+        for rows, (count, total) in sorted(self._sizes.items()):
+            batches.add_metric((*labels, str(rows)), count)
+            seconds.add_metric((*labels, str(rows)), total)
+        last = GaugeMetricFamily(
+            "inference_last_batch_timestamp_seconds", "When a batch last ended.", labels=names[:2]
+        )
+        last.add_metric(labels, self._last)
+        yield from (batches, seconds, last)
+
+
 class EngineMetrics:
     """What an engine counts: rows, batches and where their time goes. Times in seconds."""
 
@@ -69,6 +112,7 @@ class EngineMetrics:
             return Counter(name, text, labels, registry=self.registry).labels(*values)
 
         self.queue = Tally(COMPUTE)
+        self.batches = BatchTally()
         self.registry.register(self)
         self.compute = histogram(
             "inference_compute_duration_seconds", "One run of a batch on the model.", COMPUTE
@@ -118,6 +162,7 @@ class EngineMetrics:
         )
         self.queue.add_to(queue, self._values)
         yield queue
+        yield from self.batches.collect(self._values)
 
     def count_cancelled(self, stage: str) -> None:
         """`stage`: queued (taken out before it cost anything) or running (its result is dropped)."""

@@ -10,20 +10,19 @@ import os
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from models import bundle, tasks
-from models.errors import EvergreenError, InputError, TooLarge
+from models import tasks
+from models.errors import InputError, TooLarge
 from service.engine.client import Answer
-from service.engine.lanes import NORMAL
-from service.errors import ClientGone
+from service.monitoring.observer import Chosen, Observer
+from service.outcomes import Counted
 from service.routing import Router, Target
 from service.settings import Settings
 from service.shadow import Shadow
-from service.tallies import FrontEndMetrics, RequestTally
+from service.tallies import FrontEndMetrics
 
 LARGE_ITEM = 256 * 1024
 """Bytes of decoded items from which decoding moves off the event loop: 256 x 256 pixels take a millisecond."""
@@ -34,12 +33,12 @@ DECODERS = 2
 class Terms(NamedTuple):
     """What a caller asks for beside an answer. Seconds of time.monotonic(): when the body was complete, and when the answer is due.
 
-    `priority`: one of `engine.lanes.PRIORITIES`.
+    `priority`: the level that a caller names, 0 for none.
     """
 
     received: float
     deadline: float
-    priority: int = NORMAL
+    priority: int = 0
 
 
 class Outcome(NamedTuple):
@@ -61,14 +60,17 @@ class TensorOutcome(NamedTuple):
 class Predictor:
     """Predictions over the versions that `router` reaches."""
 
-    def __init__(self, settings: Settings, router: Router, metrics: FrontEndMetrics) -> None:
+    def __init__(
+        self, settings: Settings, router: Router, metrics: FrontEndMetrics, observer: Observer
+    ) -> None:
         self._settings = settings
+        self._observer = observer
         self._router = router
         self._metrics = metrics
         self._shadow = Shadow(router, metrics)
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
 
-    def terms(self, received: float, timeout: float | None, priority: int = NORMAL) -> Terms:
+    def terms(self, received: float, timeout: float | None, priority: int = 0) -> Terms:
         """The terms of a request that was complete at `received`. `timeout` (s) can only shorten what the service allows."""
         most = self._settings.request_timeout_s
         allowed = most if timeout is None else min(timeout, most)
@@ -83,9 +85,13 @@ class Predictor:
         """
         opened = self._router.opened(target)
         self._check_rows(len(items))
+        if isinstance(opened.manifest.task, tasks.ImageTask):
+            self._count_files(target.model, items)
         rows = await self._decode(opened.processor, items)
         decoded = time.monotonic()
-        answers = await self._run_rows(target, rows, opened.manifest, terms)
+        prediction = new_id()
+        chosen = self._observer.choose(opened.watch, len(rows), "v1", prediction)
+        answers = await self._run_rows(target, rows, terms, chosen)
         predictions = [tasks.prediction(row, opened.manifest.labels, top) for row, _ in answers]
         decode, total = decoded - terms.received, time.monotonic() - terms.received
         timings = {
@@ -96,7 +102,10 @@ class Predictor:
         }
         self._metrics.of(target.model, target.version, "v1").time(decode, total)
         return Outcome(
-            new_id(), target, predictions, {name: round(1000 * s, 3) for name, s in timings.items()}
+            prediction,
+            target,
+            predictions,
+            {name: round(1000 * s, 3) for name, s in timings.items()},
         )
 
     async def infer(
@@ -105,26 +114,35 @@ class Predictor:
         tensors: Mapping[str, np.ndarray],
         outputs: Sequence[str],
         terms: Terms,
+        api: str = "v2",
     ) -> TensorOutcome:
-        """Run tensors [rows, ...] and return `outputs`, all of them when none is named.
+        """Run tensors [rows, ...] and return `outputs`, all of them when none is named; timed as a request over `api`.
 
         Raises InputError naming the tensor, Unavailable, DeadlineExceeded, EngineError.
         """
-        signature = self._router.opened(target).signature
+        opened = self._router.opened(target)
+        signature, prediction = opened.signature, new_id()
         ordered = signature.check(tensors)
-        self._check_rows(signature.rows(ordered))
+        rows = signature.rows(ordered)
+        self._check_rows(rows)
         names = signature.check_outputs(outputs)
+        lane = signature.lane(terms.priority)
         decoded = time.monotonic()
-        answer = await self._router.infer(target, ordered, names, terms.deadline, terms.priority)
+        chosen = self._observer.choose(opened.watch, rows, api, prediction)
+        asked = names if chosen is None else chosen.watch.outputs(names)
+        answer = await self._router.infer(target, ordered, asked, terms.deadline, lane)
+        if chosen is not None:
+            self._observer.put(chosen, range(rows), ordered, answer.outputs)
+            answer = answer._replace(outputs={name: answer.outputs[name] for name in names})
         if self._router.shadows:
             self._shadow.copy(target, ordered, names, answer)
-        tally = self._metrics.of(target.model, target.version, "v2")
+        tally = self._metrics.of(target.model, target.version, api)
         tally.time(decoded - terms.received, time.monotonic() - terms.received)
-        return TensorOutcome(new_id(), answer.outputs)
+        return TensorOutcome(prediction, answer.outputs)
 
-    def counted(self, target: Target, api: str) -> "Counted":
+    def counted(self, target: Target, api: str) -> Counted:
         """Count a request as in flight while the block runs, and by its outcome."""
-        return Counted(self._metrics.of(target.model, target.version, api))
+        return Counted(self._metrics, target.model, target.version, api)
 
     async def _decode(self, processor: tasks.Processor, items: Sequence[object]) -> list[tasks.Row]:
         def decode() -> list[tasks.Row]:
@@ -142,9 +160,10 @@ class Predictor:
         return await asyncio.get_running_loop().run_in_executor(self._decoders, decode)
 
     async def _run_rows(
-        self, target: Target, rows: Sequence[tasks.Row], manifest: bundle.Manifest, terms: Terms
+        self, target: Target, rows: Sequence[tasks.Row], terms: Terms, chosen: Chosen | None
     ) -> list[tuple[np.ndarray, Answer]]:
         """Each row's probabilities. Rows of equal shapes travel together; the engine batches the rest by bucket."""
+        manifest = self._router.opened(target).manifest
         output = manifest.output("probabilities")
         if output is None:
             raise InputError(f"model '{manifest.name}' gives no probabilities; ask it over /v2")
@@ -152,12 +171,13 @@ class Predictor:
         for index, row in enumerate(rows):
             groups.setdefault(tasks.shape_key(row), []).append(index)
         parts = [tasks.stack([rows[i] for i in members]) for members in groups.values()]
-        runs = [
-            self._router.infer(target, part, [output.name], terms.deadline, terms.priority)
-            for part in parts
-        ]
+        asked = [output.name] if chosen is None else chosen.watch.outputs([output.name])
+        runs = [self._router.infer(target, part, asked, terms.deadline) for part in parts]
         found: dict[int, tuple[np.ndarray, Answer]] = {}
         answers = await all_or_error(runs)
+        if chosen is not None:
+            for members, part, answer in zip(groups.values(), parts, answers, strict=True):
+                self._observer.put(chosen, members, part, answer.outputs)
         if self._router.shadows:
             for part, answer in zip(parts, answers, strict=True):
                 self._shadow.copy(target, part, [output.name], answer)
@@ -166,41 +186,17 @@ class Predictor:
                 found[index] = (row, answer)
         return [found[index] for index in range(len(rows))]
 
+    def _count_files(self, model: str, items: Sequence[object]) -> None:
+        files = self._metrics.of_files(model)
+        for item in items:
+            if isinstance(item, bytes):
+                files.count(item)
+
     def _check_rows(self, rows: int) -> None:
         if rows > (most := self._settings.max_request_rows):
             raise TooLarge(f"the request has {rows} items, the limit is {most}")
         if not rows:
             raise InputError("the request has no items")
-
-
-class Counted:
-    """A request from when its model is known until it is answered."""
-
-    __slots__ = ("_tally",)
-
-    def __init__(self, tally: RequestTally) -> None:
-        self._tally = tally
-
-    def __enter__(self) -> None:
-        self._tally.begin()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._tally.end("ok" if error is None else outcome(error))
-
-
-def outcome(error: BaseException) -> str:
-    """How a request that raised `error` is counted: by the error's class, where it is one of ours."""
-    if isinstance(error, ClientGone | asyncio.CancelledError):
-        return "cancelled"
-    if isinstance(error, EvergreenError):
-        return type(error).__name__
-    # The framework's refusals (a body over the limit, say) are the caller's, too.
-    return "refused" if getattr(error, "status_code", 500) < 500 else "defect"
 
 
 def named_row(processor: tasks.Processor, index: int, item: object, count: int) -> tasks.Row:

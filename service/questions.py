@@ -129,23 +129,27 @@ class Questions:
     async def _index(self, body: Any) -> Any:
         """Every version of the registry, loaded or not: name, version, state, reason."""
         states = await asyncio.to_thread(self._lifecycle.registry.snapshot)
+        unserved = await asyncio.to_thread(self._lifecycle.unserved, states)
         return [
             {"name": name, **one}
             for name, state in states.items()
             for one in self._served(name).versions(state)
+        ] + [
+            {"name": name, "version": None, "state": "failed", "reason": reason}
+            for name, reason in unserved.items()
         ]
 
     async def described(self, model: str) -> dict[str, Any]:
         """A model as the registry and this machine have it, with what its canary and shadow did. NotFound."""
         registry, served = self._lifecycle.registry, self._served(model)
 
-        def read_registry() -> tuple[ModelState, list[Change]]:
-            if model not in registry.models():
+        def look() -> tuple[ModelState, list[Change]]:
+            if (seen := registry.find(model)) is None:
                 raise NotFound(f"Request for unknown model: '{model[:128]}' is not found")
-            return registry.state(model), registry.history(model, HISTORY)
+            return seen.state, seen.history(HISTORY)
 
         try:
-            told = served.described(*await asyncio.to_thread(read_registry))
+            told = served.described(*await asyncio.to_thread(look))
         except EvergreenError as error:
             if not served.running:
                 raise

@@ -11,17 +11,16 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
-from models import bundle, tasks
 from models.errors import EvergreenError
 from service.engine import wire
 from service.engine.client import Answer, EngineClient
 from service.engine.lanes import NORMAL
 from service.errors import DeadlineExceeded, EngineError, EngineLost, NotFound, Unavailable
-from service.signature import Signature
+from service.opening import Opened, open_version
 
 RECONNECT_SECONDS = 0.2
 
@@ -62,14 +61,6 @@ class Table(msgspec.Struct, frozen=True):
     targets: tuple[Target, ...] = ()
     splits: dict[str, Split] = {}
     """Models whose champion does not get every request alone."""
-
-
-class Opened(NamedTuple):
-    """A version as a front end needs it: what it declares, its pre-processing, and what its tensors must be."""
-
-    manifest: bundle.Manifest
-    processor: tasks.Processor
-    signature: Signature
 
 
 class Router:
@@ -228,12 +219,9 @@ class Router:
     async def _open(self, target: Target) -> None:
         known = self._opened.get(target.directory)
         try:
-            if (told := target.report.get("manifest")) is not None:
-                self._opened[target.directory] = open_reported(told, known)
-            elif known is None:
-                self._opened[target.directory] = await asyncio.to_thread(
-                    open_bundle, Path(target.directory)
-                )
+            self._opened[target.directory] = await asyncio.to_thread(
+                open_version, Path(target.directory), target.report, known
+            )
         except EvergreenError:
             return  # the engine reports the same damage, with its reason
         if target.socket is not None and target.socket not in self._keepers:
@@ -274,23 +262,6 @@ def place(model: str, client: str) -> float:
     """Where a client stands among all, 0 to 100, in an order of its own for every model. A larger share keeps those of a smaller one."""
     digest = hashlib.blake2b(f"{model}\0{client}".encode(), digest_size=8).digest()
     return 100 * int.from_bytes(digest) / 2**64
-
-
-def open_bundle(directory: Path) -> Opened:
-    """Read a manifest and what its pre-processing needs. Raises BundleError."""
-    return opened(bundle.read(directory), directory)
-
-
-def open_reported(told: Any, known: Opened | None) -> Opened:
-    """What an engine has found out about a version without a manifest; `known`, where that is nothing new. Raises BundleError."""
-    manifest = bundle.from_builtins(told)
-    return known if known is not None and known.manifest == manifest else opened(manifest, Path())
-
-
-def opened(manifest: bundle.Manifest, directory: Path) -> Opened:
-    """A version as requests need it; `directory` holds the files of its pre-processing."""
-    processor = tasks.processor(manifest.task, directory)
-    return Opened(manifest, processor, Signature(manifest, processor))
 
 
 def unavailable(target: Target) -> Unavailable:

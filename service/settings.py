@@ -12,11 +12,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from service.errors import SettingsError
+from service.retraining.launchers.settings import Training
+from service.retraining.options import Retraining
 
 PREFIX = "EVERGREEN_"
 FILE = "evergreen.toml"
 NO_SETTINGS = ("CONFIG", "DATA", "TOKEN")
 """Variables with the prefix that say something else."""
+LISTS = ("serve", "trusted_keys")
+"""Settings that a variable holds with commas between their parts."""
 SEED = Path(__file__).parent.parent / "models" / "repository"
 
 Provider = Literal["auto", "tensorrt", "cuda", "cpu"]
@@ -60,6 +64,14 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     canary_window_s: Seconds = 60.0
     """Both are judged over this time, as soon as the canary has answered `canary_min_requests` in it."""
     canary_min_requests: Positive = 50
+    monitor: bool = True
+    """Observe this model's requests, where the service observes any."""
+    drift_window: Positive | None = None
+    """Over the service's own setting."""
+    error_tolerance: Share = 0.02
+    """How much more often than its held-out rows promise, at worst, the model may be wrong before labels call it harmful: 0.02 are two points."""
+    retraining: Retraining = Retraining()
+    """When and how it is trained again."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,8 +115,37 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A request without an answer by then gets 504."""
     drain_timeout_s: Seconds = 30.0
     """How long accepted requests may take after SIGTERM."""
+    monitor: bool = True
+    """Observe requests: what signals of the traffic look like beside the model's profile, and what was predicted, so that labels can join."""
+    drift_window: Positive = 500
+    """The rows in a window of traffic that is compared with the profile: the largest that the profile admits up to this one."""
+    observe_rows_per_s: Annotated[float, msgspec.Meta(gt=0)] = 100.0
+    """Beyond so many rows a second, over ten seconds, only a share of the requests is observed: half, a quarter, and so on."""
+    monitor_cpu_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
+    """So too where observing takes more of a core than this, in any front end."""
+    ledger_url: str | None = None
+    """Where predictions, labels and drift are kept: postgresql://USER:PASSWORD@HOST/DATABASE, which several services may share, or sqlite:///PATH.
+    Not set: a file in `state`."""
+    ledger_days: Positive = 90
+    """Predictions, labels and drift older than this are taken away."""
+    ledger_rows: Positive = 20_000_000
+    """The most predictions that are kept, about 100 bytes each: the oldest without a label go first. 100 a second reach it in two days."""
+    payload_share: Share = 1.0
+    """The most that is kept of observed rows' inputs, for labelling and retraining; 0 keeps none. Above 10 rows a second it is less."""
+    payload_mb: Positive = 1024
+    """The most that they take together; the oldest go first."""
+    payload_days: Positive = 30
+    """Inputs older than this are taken away."""
+    train_python: Path | None = None
+    """The Python that training runs in, where it is not this one: an environment with the extra `train`."""
+    training: Training = Training()
+    """Who runs trainings: [training] in the file."""
     token_file: Path | None = None
     """Bearer tokens, one a line. EVERGREEN_TOKEN holds more of them; neither is told to anybody else."""
+    trusted_keys: tuple[Path, ...] = ()
+    """Public keys, or certificates that signers' certificates lead to (PEM). A version that none of them vouches for is not loaded. Needs the
+    extra `sign`; without any, signatures are not looked at.
+    """
     protect: Literal["changes", "all"] = "changes"
     """What needs a token: what changes state, or reading and predicting as well. Probes never do."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
@@ -166,7 +207,7 @@ def to_path(kind: type, value: Any) -> Any:
 
 def nested(keys: list[str], value: str) -> dict[str, Any]:
     """("models", "x", "threads"), "2" -> {"models": {"x": {"threads": "2"}}}; lists are written with commas."""
-    inner: Any = [one.strip() for one in value.split(",")] if keys == ["serve"] else value
+    inner: Any = [one.strip() for one in value.split(",")] if keys[0] in LISTS else value
     for key in reversed(keys):
         inner = {key: inner}
     return dict(inner)

@@ -10,9 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from models import bundle, tasks
-from models.errors import InputError
+from models.errors import InputError, NotFinite
+from service.engine import lanes
 
 Tensors = Mapping[str, np.ndarray]
+
+LANES = {1: lanes.HIGH, 2: lanes.NORMAL, 3: lanes.LOW}
+"""By the level of priority that a caller names, where the model tells of no levels of its own."""
 
 
 class Declared(NamedTuple):
@@ -34,7 +38,9 @@ class Signature:
     def __init__(self, manifest: bundle.Manifest, processor: tasks.Processor) -> None:
         self.outputs = [tensor.name for tensor in manifest.outputs]
         self._inputs = {tensor.name: declared(tensor, manifest) for tensor in manifest.inputs}
-        self._batched = manifest.batched
+        self._counts_rows = manifest.counts_rows
+        self._most_rows = manifest.most_rows
+        self._priorities = manifest.priorities
         self._padding = manifest.padding
         free = sum(len(one.free) for one in self._inputs.values())
         self._axes_can_differ = free > 1 or manifest.padding is not None
@@ -53,11 +59,32 @@ class Signature:
         if self._axes_can_differ:
             self._check_axes(ordered)
         self._processor.check(ordered)
+        if self._most_rows is not None and (rows := self.rows(ordered)) > self._most_rows:
+            raise InputError(
+                f"the request has {rows} rows, the model takes at most {self._most_rows} (max_batch_size)"
+            )
         return ordered
 
     def rows(self, tensors: Tensors) -> int:
         """How many rows checked tensors hold: 1 where nobody knows of rows, and a request is run as it is."""
-        return len(next(iter(tensors.values()))) if self._batched else 1
+        return len(next(iter(tensors.values()))) if self._counts_rows else 1
+
+    def lane(self, level: int) -> int:
+        """The lane of a request whose caller names this level of priority; 0 names none. InputError for one that is not known.
+
+        Where the model tells of its levels, one beyond them is the default, as in Triton.
+        """
+        if level == 0:
+            return lanes.NORMAL
+        if self._priorities is not None:
+            levels, default = self._priorities
+            if level == default or level > levels:
+                return lanes.NORMAL
+            return lanes.HIGH if level < default else lanes.LOW
+        if level not in LANES:
+            known = ", ".join(map(str, (0, *LANES)))
+            raise InputError(f"parameter 'priority' is {level}, known are {known}")
+        return LANES[level]
 
     def check_outputs(self, names: Sequence[str]) -> list[str]:
         """The outputs to compute: `names`, or all when there is none. Raises InputError when one is unknown."""
@@ -104,13 +131,14 @@ class Signature:
 def declared(tensor: bundle.Tensor, manifest: bundle.Manifest) -> Declared:
     """`tensor` with its axes sorted out. Of axes that only a graph has named, none but the rows are believed to be the same elsewhere."""
     exact = not isinstance(manifest.task, tasks.TensorTask)
+    counts_rows = manifest.counts_rows and not tensor.optional
     axes = list(enumerate(tensor.shape))
     free = ((index, axis) for index, axis in axes if isinstance(axis, str))
     return Declared(
         tensor,
         np.dtype(tensor.dtype),
         tuple((index, axis) for index, axis in axes if isinstance(axis, int)),
-        tuple(pair for pair in free if exact or (manifest.batched and pair[0] == 0)),
+        tuple(pair for pair in free if exact or (counts_rows and pair[0] == 0)),
         exact,
     )
 
@@ -129,7 +157,7 @@ def check_tensor(one: Declared, array: np.ndarray) -> None:
         )
     kind = one.dtype.kind
     if kind == "f" and one.exact and not finite(array):
-        raise InputError(f"input '{tensor.name}' holds NaN or an infinity")
+        raise NotFinite(f"input '{tensor.name}' holds NaN or an infinity")
     if kind == "O":
         check_text(tensor.name, array)
 

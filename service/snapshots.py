@@ -35,7 +35,7 @@ def snapshot(registry: CollectorRegistry) -> Snapshot:
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """Add up samples of the same name and labels. Counters, histogram buckets and gauges are all sums here."""
+    """Add up samples of the same name and labels: counters, histogram buckets and gauges are all sums here, but of times the latest counts."""
     families: dict[str, Family] = {}
     sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for family in (family for one in snapshots for family in one):
@@ -43,7 +43,8 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
         into = sums.setdefault(family.name, {})
         for name, labels, value in family.samples:
             key = (name, tuple(labels.items()))
-            into[key] = into.get(key, 0.0) + value
+            known = into.get(key, 0.0)
+            into[key] = max(known, value) if tells_time(family) else known + value
     return [
         Family(
             f.name,
@@ -56,15 +57,20 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
 
 
 def counters_only(one: Snapshot) -> Snapshot:
-    """What remains true of a process after it ended: its counts, not its gauges."""
-    return [family for family in one if family.kind != "gauge"]
+    """What remains true of a process after it ended: its counts and when something last happened, not its other gauges."""
+    return [family for family in one if family.kind != "gauge" or tells_time(family)]
+
+
+def tells_time(family: Family) -> bool:
+    """Whether its values are moments."""
+    return family.name.endswith("_timestamp_seconds")
 
 
 def only(one: Snapshot, loaded: Collection[tuple[str, str]]) -> Snapshot:
     """Without the samples of versions that are not among `loaded`: (model, version) as labels have them."""
 
     def kept(labels: dict[str, str]) -> bool:
-        return "version" not in labels or (labels.get("model", ""), labels["version"]) in loaded
+        return not labels.get("version") or (labels.get("model", ""), labels["version"]) in loaded
 
     return [
         Family(f.name, f.kind, f.help, [sample for sample in f.samples if kept(sample[1])])

@@ -20,6 +20,8 @@ BLAMELESS = frozenset(
         "InputError",
         "Malformed",
         "TooLarge",
+        "Undecodable",
+        "NotFinite",
         "UnsupportedMedia",
         "NotFound",
         "ClientGone",

@@ -1,20 +1,31 @@
 """A Triton model's configuration laid under the settings of a model: what the operator set wins. It must not know how a version is run."""
 
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from models import triton
-from models.bundle import BARE
+from models import pbtxt, triton
+from models.bundle import NAME
 from models.errors import BundleError, InputError
-from models.modelconfig import ModelConfig, VersionPolicy
+from models.modelconfig import ModelConfig
+from models.pbtxt import Converted, Unused
 from models.triton import TritonConfig
 from service.settings import ModelSettings
 
 log = logging.getLogger(__name__)
+
+SAME = {
+    "input": "inputs",
+    "output": "outputs",
+    "max_batch_size": "max_batch_rows",
+    "default_model_filename": "file",
+    "model_warmup": "warmup",
+}
+"""What of a configuration is the engine's, by its names in Triton's words and in ours."""
 
 
 def beneath(own: ModelSettings, model: Path, cores: int) -> ModelSettings:
@@ -33,7 +44,7 @@ def beneath(own: ModelSettings, model: Path, cores: int) -> ModelSettings:
         for key in kept
         if kept[key] != found[key]
     ]
-    for sentence in (*config.warnings, *(f"{path}: {one}" for one in unapplied(config)), *more):
+    for sentence in (*config.warnings, *more):
         log.warning("%s", sentence)
     return msgspec.structs.replace(own, **kept)
 
@@ -43,26 +54,49 @@ def above(own: ModelSettings, told: Mapping[str, Any], cores: int) -> ModelSetti
 
     What it says that is not used is logged.
     """
+    config = sent(told)
+    for sentence in config.warnings:
+        log.warning("%s", sentence)
+    return msgspec.structs.replace(own, **fitting(overrides(config), ModelSettings(), cores))
+
+
+def sent(told: Mapping[str, Any]) -> TritonConfig:
+    """A caller's configuration. InputError where it cannot be one."""
     named = told.get("parameters")
     if isinstance(named, Mapping):  # a map in JSON, entries in the message
         told = {**told, "parameters": [{"key": k, "value": v} for k, v in named.items()]}
+    unused = [Unused(name, 0) for name in sorted(told.keys() - ModelConfig.__struct_fields__)]
     try:
         config = msgspec.convert(told, ModelConfig, strict=False)
-        understood = triton.understood(Path("config"), config, [])
+        named_so = Path(
+            config.name, "'config'"
+        )  # a model is not called otherwise by whoever loads it
+        return triton.understood(named_so, Converted(config, unused, pbtxt.Lines()))
     except (msgspec.ValidationError, BundleError) as error:
         raise InputError(f"'config': {error}") from error
-    found = overrides(understood)
-    if "max_batch_size" not in told:
-        found.pop("max_batch_rows", None)
-    if unused := sorted(told.keys() - set(ModelConfig.__struct_fields__)):
-        log.warning("'config': %s is not used", ", ".join(unused))
-    return msgspec.structs.replace(own, **fitting(found, ModelSettings(), cores))
+
+
+def arrangement(model: Path | None, told: Mapping[str, Any] | None) -> TritonConfig | None:
+    """What an engine has to know of the config.pbtxt in the directory `model` and of a caller's configuration, which wins where it speaks.
+
+    None where there is neither.
+    """
+    path = None if model is None else model / triton.FILE
+    config = triton.read(path) if path is not None and path.is_file() else None
+    if told is not None:
+        over = sent(told)
+        spoken = {SAME[name]: getattr(over, SAME[name]) for name in SAME if name in told}
+        if over.priorities:
+            spoken["priorities"] = over.priorities
+        config = msgspec.structs.replace(config or TritonConfig(), **spoken)
+    return config and msgspec.structs.replace(config, warnings=())
 
 
 def overrides(config: TritonConfig) -> dict[str, Any]:
     """The settings of a model that `config` speaks of. A model that is not to be batched runs each request alone."""
+    rows = config.max_batch_rows
     found = {
-        "max_batch_rows": config.max_batch_rows or 1,
+        "max_batch_rows": 1 if rows == 0 else rows,
         "max_delay_ms": config.max_delay_ms,
         "max_queue_rows": config.max_queue_rows,
         "threads": config.threads,
@@ -86,11 +120,20 @@ def fitting(found: dict[str, Any], own: ModelSettings, cores: int) -> dict[str, 
     return kept
 
 
-def unapplied(config: TritonConfig) -> Iterator[str]:
-    """What is understood, and not done yet."""
-    if config.file != BARE:
-        yield f"default_model_filename '{config.file}' is not used, a version's file is {BARE}"
-    if config.versions != VersionPolicy():
-        yield "version_policy is not used, the registry's champion answers"
-    if config.warmup:
-        yield f"model_warmup is not used, generated rows warm the model instead of {len(config.warmup)} samples"
+def unserved(repository: Path, served: Collection[str]) -> dict[str, str]:
+    """Models of a Triton repository that are not among `served`, and why: for another backend, or nothing there to serve."""
+    return dict(named(repository, served))
+
+
+def named(repository: Path, served: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Each such model with its reason."""
+    for path in sorted(repository.glob(f"*/{triton.FILE}")):
+        name = path.parent.name
+        if name in served or re.search(NAME, name) is None:
+            continue
+        try:
+            config = triton.read(path)
+        except BundleError as error:
+            yield name, str(error)
+        else:
+            yield name, f"{path.parent} has no version with a file {config.file}"

@@ -5,12 +5,13 @@ registry -> Found -> an engine that answers -> a place in the table -> drained -
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.errors import EvergreenError
-from models.registry import ModelState, Registry
+from models.registry import Look, ModelState, Registry
+from service import triton
 from service.deployments import Deployment, Deployments, options_of
 from service.errors import NotFound, Refused, SettingsError
 from service.served import Served
@@ -64,20 +65,36 @@ class Versions:
         return names
 
     def check_known(self, model: str) -> None:
-        """NotFound for what is not in the registry."""
-        if model not in self.registry.models():
+        """NotFound for what is not in the registry; Refused where a Triton configuration says why."""
+        if self.registry.find(model) is None:
+            if reason := triton.unserved(self._settings.repository, ()).get(model):
+                raise Refused(reason)
             raise NotFound(f"Request for unknown model: '{model[:128]}' is not found")
 
-    async def find(self, model: str, version: int | None) -> Found:
-        """A version, or the champion, on this machine. NotFound when there is none such."""
+    async def states(self, used: Collection[tuple[str, int]]) -> dict[str, ModelState]:
+        """Every model as the registry has it now. Local copies of removed versions go, but for those `used` as (model, version)."""
+
+        def look() -> dict[str, ModelState]:
+            states = self.registry.snapshot()
+            self.registry.tidy(states, used)
+            return states
+
+        return await asyncio.to_thread(look)
+
+    async def look(self, model: str) -> Look:
+        """One model as the registry has it now. BundleError when there is none."""
+        return await asyncio.to_thread(self.registry.look, model)
+
+    async def find(self, model: str, version: int | None, look: Look | None = None) -> Found:
+        """A version, or the champion, on this machine, as of `look` or now. NotFound when there is none such."""
 
         def find() -> Found:
-            state = self.registry.state(model)
+            seen = look or self.registry.look(model)
+            state = seen.state
             if version is not None and version not in state.versions:
                 there = ", ".join(map(str, state.versions))
                 raise NotFound(f"'{model}' has no version {version}, only {there}")
-            number, directory = self.registry.resolve(model, version)
-            return Found(state, number, directory)
+            return Found(state, *seen.resolve(version))
 
         return await asyncio.to_thread(find)
 

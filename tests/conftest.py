@@ -5,6 +5,7 @@ from pathlib import Path
 
 import live
 import pytest
+import s3
 import toys
 
 
@@ -21,3 +22,18 @@ def url(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         repository, tmp_path_factory.mktemp("service"), max_body_bytes="300000"
     ) as service:
         yield service.said
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a bucket, with what a client needs to reach it in the environment.
+
+    One for all: the S3 library keeps its connections, and would look for the next server where the first one was.
+    """
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        s3.serving(tmp_path_factory.mktemp("s3")) as server,
+    ):
+        for name, value in {**s3.CREDENTIALS, "AWS_ENDPOINT_URL": server.said}.items():
+            patch.setenv(name, value)
+        yield f"s3://{s3.BUCKET}"

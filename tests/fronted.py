@@ -16,6 +16,7 @@ from service.app import create_app
 from service.link import Link
 from service.settings import Settings
 
+EVIDENCE = ("feedback", "wanted", "erase", "drift", "brief", "observed")
 TABLE = {
     "number": 1,
     "ready": True,
@@ -46,7 +47,7 @@ class FrontEnd:
         questions = ("metrics", "statistics", "load", "unload", "promote", "rollback", "traffic")
         handlers = {
             name: functools.partial(self._answer, name)
-            for name in (*questions, "lifecycle", "index")
+            for name in (*questions, *EVIDENCE, "lifecycle", "index")
         }
         link = Link(handlers, "front end")
 

@@ -9,6 +9,7 @@ from litestar.params import FromPath
 
 from models import bundle
 from service.link import Link
+from service.monitoring.account import Brief
 from service.routing import Router, Split, Target
 
 
@@ -27,7 +28,8 @@ class ModelView(msgspec.Struct):
     """One model. `aliases` maps champion, and in the view of one model previous and others, to versions.
 
     `canary` and `shadow` say who gets requests beside the champion and what came of it, `note` what was last done to them without
-    being asked; `history` are the last changes of who answers, oldest first.
+    being asked; `history` are the last changes of who answers, oldest first. `drift`: the champion's traffic and labels, where it is
+    loaded and asked for by its name.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ModelView(msgspec.Struct):
     shadow: dict[str, Any] | None = None
     note: str | None = None
     history: list[dict[str, Any]] = []
+    drift: Brief | None = None
 
 
 class Catalogue(Controller):
@@ -59,7 +62,9 @@ class Catalogue(Controller):
     ) -> ModelView:
         """Versions, aliases, held-out metrics, device report, traffic and history of one model, loaded or not."""
         (told,) = (await link.ask("lifecycle", {"model": name}))["models"]
-        return whole(router, told)
+        model = whole(router, told)
+        model.drift = msgspec.convert(await link.ask("brief", {"model": name}), Brief | None)
+        return model
 
 
 def view(router: Router, name: str) -> ModelView:

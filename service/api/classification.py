@@ -29,7 +29,7 @@ def top(name: str, array: np.ndarray, count: int, manifest: Manifest) -> np.ndar
     """The `count` largest of each row; of equal ones the first comes first."""
     if array.dtype == object:
         raise InputError(f"output '{name}' holds BYTES, classification takes numbers")
-    rows = len(array) if manifest.batched and array.ndim else 1
+    rows = len(array) if manifest.counts_rows and array.ndim else 1
     values = array.reshape(rows, math.prod(array.shape) // rows if rows else 0)
     # ~x falls as x rises and, unlike -x, never overflows.
     falling = -values if values.dtype.kind == "f" else ~values
@@ -38,18 +38,18 @@ def top(name: str, array: np.ndarray, count: int, manifest: Manifest) -> np.ndar
     found = np.empty(order.shape, object)
     for row, indices in enumerate(order.tolist()):
         found[row] = [element(values[row, index], index, labels) for index in indices]
-    return found if manifest.batched else found[0]
+    return found if manifest.counts_rows else found[0]
 
 
 def element(value: np.generic, index: int, labels: Sequence[str]) -> bytes:
     """One class as text. Six digits, as Triton's clients know them."""
     number = f"{value:.6f}" if value.dtype.kind == "f" else str(int(value))
-    parts = (number, str(index), labels[index]) if labels else (number, str(index))
+    parts = (number, str(index), *labels[index : index + 1])
     return ":".join(parts).encode()
 
 
 def labels_of(name: str, manifest: Manifest, classes: int) -> Sequence[str]:
-    """The classes' names, where the output has one value for each of them."""
-    roles = {tensor.name: tensor.role for tensor in manifest.outputs}
-    named = roles.get(name) in ("logits", "probabilities") and len(manifest.labels) == classes
-    return manifest.labels if named else ()
+    """The classes' names: those of the output, or else the model's, where the output has one value for each of them."""
+    tensor = next(one for one in manifest.outputs if one.name == name)
+    named = tensor.role in ("logits", "probabilities") and len(manifest.labels) == classes
+    return tensor.labels or (manifest.labels if named else ())

@@ -1,8 +1,11 @@
-"""Statistics, and the protocol's trace and log settings, which tell what is true: there are no traces, and the log level stays as it is."""
+"""Statistics, and the protocol's trace and log settings, which tell what is true: there are no traces, and the log level stays as it is.
+
+Nor is there shared memory: whoever asks for some is told so.
+"""
 
 from typing import Any
 
-from litestar import Controller, Request, get, post
+from litestar import Controller, HttpMethod, Request, get, post, route
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -24,6 +27,8 @@ TRACE_WORDS = (
     "trace_file",
     "trace_mode",
 )
+
+SHARED_MEMORY = "shared memory is not supported, send tensors in the request"
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -97,6 +102,16 @@ class Diagnostics(Controller):
     ) -> dict[str, Any]:
         """They can only be left as they are."""
         return change_log(settings, read_json(await request.body(), dict[str, Any]))
+
+    @route(
+        [f"/{kind}sharedmemory/{{rest:path}}" for kind in ("system", "cuda")],
+        http_method=(HttpMethod.GET, HttpMethod.POST),
+        include_in_schema=False,
+        sync_to_thread=False,
+    )
+    def shared_memory(self, rest: FromPath[str]) -> None:
+        """Refused."""
+        raise Unsupported(SHARED_MEMORY)
 
 
 async def model_statistics(

@@ -1,6 +1,6 @@
 """Probes and the metrics page."""
 
-from litestar import Controller, Response, get
+from litestar import Controller, HttpMethod, Response, get, route
 from litestar.di import NamedDependency
 
 from service.api.access import PROBE
@@ -8,6 +8,8 @@ from service.errors import Unavailable
 from service.link import Link
 from service.routing import Router, Table
 
+PROBING = (HttpMethod.GET, HttpMethod.HEAD)
+"""Load balancers probe with HEAD as well."""
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -17,13 +19,23 @@ class Health(Controller):
     path = "/"
     tags = ("operations",)
 
-    @get("/v2/health/live", opt=PROBE, summary="Is the process there?", sync_to_thread=False)
+    @route(
+        "/v2/health/live",
+        http_method=PROBING,
+        opt=PROBE,
+        summary="Is the process there?",
+        sync_to_thread=False,
+    )
     def live(self) -> dict[str, bool]:
         """True while the process answers at all, also while it drains: a restart would only lose requests."""
         return {"live": True}
 
-    @get(
-        "/v2/health/ready", opt=PROBE, summary="Should requests be sent here?", sync_to_thread=False
+    @route(
+        "/v2/health/ready",
+        http_method=PROBING,
+        opt=PROBE,
+        summary="Should requests be sent here?",
+        sync_to_thread=False,
     )
     def ready(self, router: NamedDependency[Router]) -> Response[dict[str, bool | str]]:
         """True once every model has been loaded, and until the service drains."""

@@ -106,16 +106,19 @@ class Inference(Controller):
     ) -> Response[bytes]:
         """JSON, or JSON and raw tensors behind it as `Inference-Header-Content-Length` says; the content type is not asked.
 
-        `parameters.timeout` (microseconds) or `Request-Timeout-Ms` shortens the deadline; `parameters.priority` is 1 (first) to 3.
+        `parameters.timeout` (microseconds) or `Request-Timeout-Ms` shortens the deadline; `parameters.priority` is 1 (first) to 3,
+        or what the model's config.pbtxt says.
         """
-        target = route.find(name, version, lambda: client_of_request(request))
         said = Said(
             request.headers.get("content-encoding"),
             request.headers.get("inference-header-content-length"),
             request.headers.get("request-timeout-ms"),
             request.headers.get("accept-encoding"),
         )
-        work = route.answer(target, said, await request.body())
+        body = await request.body()
+        # Chosen only now: while a slow body came, another version may have taken the place of the one that answered.
+        target = route.find(name, version, lambda: client_of_request(request))
+        work = route.answer(target, said, body)
         answer = await unless_gone(request.receive, work)
         headers = {key.decode(): value.decode() for key, value in answer_headers(answer)}
         media = headers.pop("content-type")
@@ -130,9 +133,10 @@ def server_metadata() -> dict[str, Any]:
 def model_metadata(router: Router, target: Target) -> dict[str, Any]:
     """What a version takes and gives. Unavailable until it has been loaded once."""
     manifest = router.opened(target).manifest
+    versions = sorted(t.version for t in router.table.targets if t.model == target.model)
     return {
         "name": target.model,
-        "versions": [str(t.version) for t in router.table.targets if t.model == target.model],
+        "versions": [str(version) for version in versions],
         "platform": "onnxruntime_onnx",
         "inputs": [described(tensor) for tensor in manifest.inputs],
         "outputs": [described(tensor) for tensor in manifest.outputs],
@@ -142,19 +146,19 @@ def model_metadata(router: Router, target: Target) -> dict[str, Any]:
 def model_config(router: Router, target: Target, settings: Settings) -> dict[str, Any]:
     """A version's configuration in Triton's words. Unavailable until it has been loaded once."""
     manifest = router.opened(target).manifest
-    batched = manifest.batched
+    most, rows = settings.max_request_rows, manifest.counts_rows
     config: dict[str, Any] = {
         "name": target.model,
         "platform": "onnxruntime_onnx",
         "backend": "onnxruntime",
         "version_policy": {"specific": {"versions": [target.version]}},
-        "max_batch_size": settings.max_request_rows if batched else 0,
-        "input": [configured(tensor, batched) for tensor in manifest.inputs],
-        "output": [configured(tensor, batched) for tensor in manifest.outputs],
+        "max_batch_size": min(most, manifest.most_rows or most) if rows else 0,
+        "input": [configured(tensor, rows) for tensor in manifest.inputs],
+        "output": [configured(tensor, rows) for tensor in manifest.outputs],
         "instance_group": [{"count": target.report.get("instances", 1), "kind": "KIND_AUTO"}],
     }
     # Whether the key is there is what tells a client.
-    return config | ({"dynamic_batching": {}} if batched else {})
+    return config | ({"dynamic_batching": {}} if manifest.batched else {})
 
 
 def described(tensor: Tensor) -> dict[str, Any]:
@@ -163,10 +167,10 @@ def described(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": values.NAMES[tensor.dtype], "shape": shape}
 
 
-def configured(tensor: Tensor, batched: bool) -> dict[str, Any]:
+def configured(tensor: Tensor, rows: bool) -> dict[str, Any]:
     """A tensor as the configuration tells it: without the batch axis, where there is one, and with Triton's type names."""
     datatype = values.NAMES[tensor.dtype]
-    axes = tensor.shape[1:] if batched else tensor.shape
+    axes = tensor.shape[1:] if rows else tensor.shape
     told: dict[str, Any] = {
         "name": tensor.name,
         "data_type": "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}",

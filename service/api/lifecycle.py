@@ -7,6 +7,7 @@ from litestar import Controller, Request, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from models.bundle import Version
 from service.api.access import CHANGE
 from service.api.bodies import read_json
 from service.api.repository import LONGER, model_name
@@ -15,7 +16,6 @@ from service.settings import Settings
 
 AnyRequest = Request[Any, Any, Any]
 Words = Annotated[str, msgspec.Meta(max_length=500)]
-Version = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Promotion(msgspec.Struct, forbid_unknown_fields=True):

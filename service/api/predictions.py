@@ -8,14 +8,17 @@ from litestar import Controller, Request, Response, post
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
 from litestar.params import FromPath
+from litestar.types import HTTPReceiveMessage
 
 from models import tasks
 from models.errors import InputError, Malformed
+from service.api import compression
 from service.api.bodies import read_json
 from service.api.connection import client_of_request, read_timeout, unless_gone
 from service.errors import UnsupportedMedia
 from service.predictor import Predictor
 from service.routing import Router, Target
+from service.settings import Settings
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 
@@ -58,23 +61,38 @@ class Predictions(Controller):
         name: FromPath[str],
         router: NamedDependency[Router],
         predictor: NamedDependency[Predictor],
+        settings: NamedDependency[Settings],
     ) -> Response[Predicted]:
         """The raw body is an image (or multipart with one or more `file` parts), or JSON: `text`, `texts` or `series`.
 
-        `Request-Timeout-Ms` shortens the deadline.
+        It may be gzip or deflate (`Content-Encoding`). `Request-Timeout-Ms` shortens the deadline.
         """
+        sent = b"".join([part async for part in request.stream()])
+        # Chosen only now: while a slow body came, another version may have taken the place of the one that answered.
         target = router.target(name)
         if router.canaries:
             target = router.divert(target, lambda: client_of_request(request))
         with predictor.counted(target, "v1"):
             timeout = read_timeout(request.headers.get("request-timeout-ms"))
-            items = await read_items(request, target, router.opened(target).manifest.task)
+            plain = await unpacked(request, sent, settings.max_body_bytes)
+            items = await read_items(plain, target, router.opened(target).manifest.task)
             terms = predictor.terms(time.monotonic(), timeout)
             outcome = await unless_gone(request.receive, predictor.predict(target, items, terms))
         body = Predicted(
             outcome.prediction_id, name, target.version, outcome.predictions, outcome.timings_ms
         )
         return Response(body, headers={"Prediction-Id": outcome.prediction_id})
+
+
+async def unpacked(request: AnyRequest, sent: bytes, most: int) -> AnyRequest:
+    """The request as if its body, `sent`, had not been compressed. UnsupportedCoding, TooLarge beyond `most` bytes, or Malformed."""
+    coding = request.headers.get("content-encoding")
+    body = sent if coding is None else await compression.unpacked(sent, coding, most)
+
+    async def receive() -> HTTPReceiveMessage:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive, request.send)
 
 
 async def read_items(request: AnyRequest, target: Target, task: tasks.Task) -> list[object]:

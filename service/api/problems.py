@@ -43,6 +43,7 @@ STATUSES: tuple[tuple[type[EvergreenError], int], ...] = (
     (errors.DeadlineExceeded, 504),
     (errors.ClientGone, 408),  # nobody is there to read it
     (errors.EngineError, 500),
+    (errors.LauncherError, 502),
     (BundleError, 409),  # a version that somebody asked for, and that cannot be
     (RegistryUnavailable, 503),
 )
@@ -53,6 +54,10 @@ HEADERS: dict[type[EvergreenError], dict[str, str]] = {
     errors.UnsupportedCoding: {"accept-encoding": ", ".join(CODINGS)},
 }
 """What an error's answer says beside its sentence."""
+
+
+LONGEST = 1000
+"""Characters of a sentence; its end, where the limits stand, is kept."""
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
@@ -113,7 +118,9 @@ def from_http(path: str, error: HTTPException) -> Rendered:
 
 
 def answer(path: str, status: int, detail: str, headers: dict[str, str]) -> Rendered:
-    """The error body that the route's clients read."""
+    """The error body that the route's clients read. A name in it may be as long as a request: it is cut, wherever the sentence comes from."""
+    if len(detail) > LONGEST:
+        detail = f"{detail[: LONGEST // 2]} ... {detail[-LONGEST // 2 :]}"
     if path == "/v2" or path.startswith("/v2/"):
         status = 400 if status == 422 else status
         body = msgspec.json.encode({"error": detail})

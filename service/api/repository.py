@@ -97,8 +97,9 @@ async def index(link: Link, ready: bool) -> list[dict[str, str]]:
 
 def told(one: dict[str, Any]) -> dict[str, str]:
     """An entry in the protocol's words: what is not known is left out."""
-    words = {"name": one["name"], "version": str(one["version"]), "state": STATES[one["state"]]}
-    return words | ({"reason": one["reason"]} if one.get("reason") else {})
+    words = {"name": one["name"], "version": one["version"], "state": STATES[one["state"]]}
+    words["reason"] = one.get("reason")
+    return {name: str(word) for name, word in words.items() if word}
 
 
 async def load(link: Link, settings: Settings, name: str, parameters: Parameters) -> Any:
@@ -132,7 +133,8 @@ def read_version(parameters: Parameters) -> int | None:
     if version is None:
         return None
     text = str(version)
-    if isinstance(version, bool) or not (text.isascii() and text.isdecimal() and len(text) < 10):
+    number = text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0
+    if isinstance(version, bool) or not number:
         raise InputError(f"parameter 'version' is {version!r:.40}, an integer was expected")
     return int(text)
 

@@ -13,7 +13,7 @@ import numpy as np
 from models.errors import InputError
 from service.api import values
 from service.api.values import Slot
-from service.engine import lanes, wire
+from service.engine import wire
 
 MAX_AXES = 16
 MAX_ELEMENTS = 1 << 30
@@ -25,7 +25,6 @@ PLACE = b'{"list":%d}'
 
 RESERVED = "triton_"
 """Names of parameters that begin so are the protocol's own."""
-PRIORITIES: dict[Any, int] = {0: lanes.NORMAL, 1: lanes.HIGH, 2: lanes.NORMAL, 3: lanes.LOW}
 
 Parameters = dict[str, str | int | float | bool]
 
@@ -62,7 +61,7 @@ _decoder = msgspec.json.Decoder(Infer)
 class Asked(msgspec.Struct, frozen=True):
     """A request without its tensors. `binary` maps each wanted output to its form; `binary_default` is for those not named.
 
-    `timeout`: seconds that the caller gives it; `priority`: one of `engine.lanes.PRIORITIES`. `classes`: the outputs that are wanted as
+    `timeout`: seconds that the caller gives it; `priority`: the level that it names, 0 for none. `classes`: the outputs that are wanted as
     their K largest values.
     """
 
@@ -83,7 +82,7 @@ class Described(msgspec.Struct, omit_defaults=True):
     datatype: str
     shape: tuple[int, ...]
     parameters: Parameters = {}
-    data: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    data: list[Any] | msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Answered(msgspec.Struct, omit_defaults=True):
@@ -221,12 +220,10 @@ def read_timeout(microseconds: str | int | float | bool) -> float | None:
 
 
 def read_priority(level: str | int | float | bool) -> int:
-    """`parameters.priority`: 1 is served first; 0 asks for nothing."""
-    if type(level) is not int or level not in PRIORITIES:
-        raise InputError(
-            f"parameter 'priority' is {level!r}, known are {', '.join(map(str, PRIORITIES))}"
-        )
-    return PRIORITIES[level]
+    """`parameters.priority`: 1 is served first; 0 asks for nothing. Which levels there are, the model knows."""
+    if type(level) is not int or not 0 <= level < 1 << 64:
+        raise InputError(f"parameter 'priority' is {level!r:.40}, an integer from 0 was expected")
+    return level
 
 
 def read_length(header: str | None, body: int) -> int:

@@ -1,8 +1,10 @@
 """The values of one tensor: JSON or raw bytes -> an array, an array -> JSON. Pure; it must not know requests.
 
-Errors name the input and both figures.
+Errors name the input and both figures. Numbers that are not finite are NaN, Infinity and -Infinity, as Triton and Python write them:
+JSON has no words for them.
 """
 
+import json
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ import simdjson
 
 from models.errors import InputError
 from service.engine import wire
+from service.signature import finite
 
 DATATYPES = {
     "BOOL": "bool",
@@ -56,12 +59,12 @@ class Slot(msgspec.Struct, frozen=True):
 def from_json(given: Slot, data: bytes) -> np.ndarray:
     """`data`, a flat or nested list, as an array of the stated shape."""
     dtype = given.dtype
-    if (flat := from_flat(data, _dtypes[given.datatype])) is not None:
+    if (flat := from_flat(given, data)) is not None:
         return reshaped(given, flat)
     if dtype != "object" and b'"' in data:
         raise InputError(f"input '{given.name}': 'data' holds values that are not {given.datatype}")
     try:
-        values = _values.decode(data)
+        values = decoded(data, _dtypes[given.datatype])
         # Integers beyond int64 would otherwise become floats and lose their last digits.
         array = np.array(values, dtype={"object": object, "uint64": object}.get(dtype))
     except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError) as error:
@@ -82,39 +85,56 @@ def from_json(given: Slot, data: bytes) -> np.ndarray:
             raise InputError(
                 f"input '{given.name}': {given.datatype} holds {limits.min} to {limits.max}, 'data' exceeds it"
             )
-    # A number too large for the type becomes an infinity, which is refused by name.
-    with np.errstate(over="ignore"):
-        return array.astype(dtype)
+    return narrowed(given, array)
 
 
-def from_flat(data: bytes, dtype: np.dtype) -> np.ndarray | None:
-    """The array of a flat list of plain numbers, which nearly all are; None sends anything else the long way."""
+def decoded(data: bytes, dtype: np.dtype) -> list[Any]:
+    """A list of anything; of floats also those that JSON does not know."""
     try:
-        if dtype.kind == "f":
-            return floats(data, dtype)
+        return _values.decode(data)
+    except msgspec.DecodeError:
+        if dtype.kind == "f" and (b"NaN" in data or b"Infinity" in data):
+            return list(json.loads(data))
+        raise
+
+
+def narrowed(given: Slot, array: np.ndarray) -> np.ndarray:
+    """Numbers in the type that was announced. InputError for one that this cannot hold."""
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(_dtypes[given.datatype], copy=False)
+    except FloatingPointError as error:
+        most = float(np.finfo(given.dtype).max)
+        number = next(one for one in array.ravel().tolist() if most < abs(one) < np.inf)
+        raise InputError(
+            f"input '{given.name}': 'data' holds {number!r}, {given.datatype} ends at {most:.6g}"
+        ) from error
+
+
+def from_flat(given: Slot, data: bytes) -> np.ndarray | None:
+    """The array of a flat list of plain numbers, which nearly all are; None sends anything else the long way."""
+    dtype = _dtypes[given.datatype]
+    try:
         if dtype.kind in "iu":
             values = _integers.decode(data)
             return np.fromiter(values, dtype, len(values))
+        numbers = floats(data) if dtype.kind == "f" else None
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
-        pass  # whatever it is, the long way has the words for it
-    return None
+        return None  # whatever it is, the long way has the words for it
+    return None if numbers is None else narrowed(given, numbers)
 
 
-def floats(text: bytes, dtype: np.dtype) -> np.ndarray | None:
+def floats(text: bytes) -> np.ndarray | None:
     """JSON numbers without a Python object for each of them, which would take most of a request's time."""
     if text.find(b"[", 1) >= 0:
         return None
-    numbers: np.ndarray
     try:
         array = _simdjson.parse(text)
     except (ValueError, RuntimeError):  # it knows no integers beyond 64 bits
-        numbers = np.array(_floats.decode(text))
-    else:
-        if not isinstance(array, simdjson.Array):
-            return None
-        numbers = np.frombuffer(array.as_buffer(of_type="d"))
-    with np.errstate(over="ignore"):  # as in `from_json`
-        return numbers.astype(dtype, copy=False)
+        return np.array(_floats.decode(text), np.float64)
+    return (
+        np.frombuffer(array.as_buffer(of_type="d")) if isinstance(array, simdjson.Array) else None
+    )
 
 
 def as_uint64(given: Slot, array: np.ndarray) -> np.ndarray:
@@ -181,9 +201,11 @@ def datatype(array: np.ndarray) -> str:
     return _names[array.dtype]
 
 
-def as_json(array: np.ndarray) -> list[Any]:
+def as_json(array: np.ndarray) -> list[Any] | msgspec.Raw:
     """The elements, flat; strings as text."""
     flat: list[Any] = array.ravel().tolist()
+    if array.dtype.kind == "f" and not finite(array):
+        return msgspec.Raw(json.dumps(flat, separators=(",", ":")).encode())
     if array.dtype == object:
         return [
             value.decode(errors="replace") if isinstance(value, bytes) else value for value in flat

@@ -13,7 +13,6 @@ from models.errors import InputError
 from service.api import values
 from service.api.tensors import Asked
 from service.api.values import Slot
-from service.engine.lanes import NORMAL
 
 
 def parse(body: bytes, manifest: Manifest) -> tuple[Asked, dict[str, np.ndarray]]:
@@ -23,7 +22,7 @@ def parse(body: bytes, manifest: Manifest) -> tuple[Asked, dict[str, np.ndarray]
             f"a body without a header is one tensor, the model takes {len(manifest.inputs)}"
         )
     tensor = manifest.inputs[0]
-    shape = shape_of(tensor, manifest.batched, len(body))
+    shape = shape_of(tensor, manifest.counts_rows, len(body))
     if tensor.dtype == "object":
         array = np.empty(1, object)
         array[0] = body
@@ -33,7 +32,7 @@ def parse(body: bytes, manifest: Manifest) -> tuple[Asked, dict[str, np.ndarray]
         slot = Slot(tensor.name, datatype, shape, math.prod(shape), size, msgspec.Raw())
         values.check_size(slot)
         array = values.from_bytes(slot, body, 0)
-    return Asked("", (), (), {}, True, None, NORMAL, {}), {tensor.name: array}
+    return Asked("", (), (), {}, True, None, 0, {}), {tensor.name: array}
 
 
 def shape_of(tensor: Tensor, batched: bool, size: int) -> tuple[int, ...]:

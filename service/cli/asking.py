@@ -1,6 +1,7 @@
 """How a command reaches a running service, and where it prints. It must not know what is asked."""
 
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from service.api.access import VARIABLE
 
 # Off a terminal nobody folds lines back together: tables get the room they need.
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+error_console = Console(stderr=True, highlight=False, soft_wrap=True)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="For programs: JSON, and no table.")
 
 URL = "http://127.0.0.1:8000"
 PATIENCE = 60.0
@@ -74,6 +77,11 @@ def reaching(command: Callable[..., None]) -> Callable[..., None]:
         command(context.obj, **given)
 
     return run
+
+
+def print_json(told: Any) -> None:
+    """What a program asked for."""
+    click.echo(json.dumps(told, indent=2))
 
 
 def table(*columns: str) -> Table:

@@ -3,18 +3,30 @@
 list and diff read the repository themselves where no service has to be asked.
 """
 
+import functools
 import getpass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.markup import escape
 
 from models.bundle import Manifest
 from models.registry import Registry
 from service import settings
 from service.cli import comparing
-from service.cli.asking import Service, Unreachable, console, reaching, table
+from service.cli.asking import (
+    AS_JSON,
+    Service,
+    Unreachable,
+    console,
+    error_console,
+    print_json,
+    reaching,
+    table,
+)
 
 REASON = click.option("--reason", default="", help="Why, for the model's history.")
 REPOSITORY = click.option(
@@ -32,23 +44,27 @@ def models_command(service: Service) -> None:
 
 @models_command.command("list")
 @REPOSITORY
+@AS_JSON
 @reaching
-def list_command(service: Service, repository: Path | None) -> None:
+def list_command(service: Service, repository: Path | None, as_json: bool) -> None:
     """Every model and version: of the service, or of a repository where none answers."""
-    listed(service, repository)
+    listed(service, repository, as_json)
 
 
-def listed(service: Service, repository: Path | None) -> None:
+def listed(service: Service, repository: Path | None, as_json: bool = False) -> None:
     """Print the service's models; those in `repository` if one is given, or if nobody answers."""
     if repository is None:
         try:
             served = service.asked("GET", "/v1/models")
         except Unreachable as error:
-            console.print(f"{escape(error.message)}; what its repository holds:\n", soft_wrap=True)
+            error_console.print(f"{escape(error.message)}; what its repository holds:\n")
         else:
-            print_served(served)
+            (print_json if as_json else print_served)(served)
             return
     registry = opened(repository)
+    if as_json:
+        print_json([held(registry, name) for name in registry.models()])
+        return
     rows = table("model", "version", "task", "accuracy (95 %)", "n", "variants")
     for name in registry.models():
         champion = registry.aliases(name).get("champion")
@@ -60,11 +76,37 @@ def listed(service: Service, repository: Path | None) -> None:
     console.print("* answers by default")
 
 
-def opened(repository: Path | None) -> Registry:
+def held(registry: Registry, name: str) -> dict[str, Any]:
+    """A model in a repository, in the words of the service's own list."""
+    state = registry.state(name)
+    versions = [
+        {
+            "version": number,
+            "signed": about.signed,
+            "manifest": msgspec.to_builtins(registry.manifest(name, number)),
+        }
+        for number, about in state.versions.items()
+    ]
+    return {"name": name, "aliases": state.aliases, "versions": versions}
+
+
+def opened(repository: Path | None, registry: str | None = None) -> Registry:
     """The registry that a service with these settings would use."""
-    chosen = settings.load({"repository": repository})
+    chosen = settings.load({"repository": repository, "registry": registry})
     overlay = chosen.registry or chosen.state / "registry"
     return Registry([chosen.repository], overlay, chosen.state / "registry-copies")
+
+
+def holding(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that is given the `registry` that --repository and --registry name, or the settings."""
+
+    @REPOSITORY
+    @click.option("--registry", help="Where versions are published: a directory or s3://...")
+    @functools.wraps(command)
+    def run(*rest: Any, repository: Path | None, registry: str | None, **given: Any) -> None:
+        command(*rest, registry=opened(repository, registry), **given)
+
+    return run
 
 
 def declared(manifest: Manifest | None) -> list[str]:
@@ -103,10 +145,14 @@ def figures(version: dict[str, Any]) -> list[str]:
 
 @models_command.command("show")
 @click.argument("name")
+@AS_JSON
 @reaching
-def show_command(service: Service, name: str) -> None:
+def show_command(service: Service, name: str, as_json: bool) -> None:
     """One model: versions, who answers, and what has changed."""
     model = service.asked("GET", f"/v1/models/{name}")
+    if as_json:
+        print_json(model)
+        return
     console.print(f"[bold]{escape(model['name'])}[/]  {escape(model['description'] or '')}")
     if model["labels"]:
         console.print(f"labels: {escape(', '.join(model['labels']))}")
@@ -168,8 +214,20 @@ def rollback_command(service: Service, name: str, reason: str) -> None:
 
 def changed(service: Service, name: str, what: str, body: dict[str, Any]) -> None:
     """Ask for a change of who answers, and say who does now."""
-    body |= {"who": getpass.getuser()}
-    state = service.asked("POST", f"/v1/models/{name}/{what}", seconds=None, json=body)
+    print_change(ask_change(service, name, what, body))
+
+
+def ask_change(service: Service, name: str, what: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The model as it is after a change of who answers."""
+    body = {"who": getpass.getuser()} | body
+    state: dict[str, Any] = service.asked(
+        "POST", f"/v1/models/{name}/{what}", seconds=None, json=body
+    )
+    return state
+
+
+def print_change(state: dict[str, Any]) -> None:
+    """Who answers now."""
     console.print(f"{escape(state['name'])}: version {state['champion']} answers")
     print_state(state)
 
@@ -191,13 +249,17 @@ def print_state(model: dict[str, Any]) -> None:
 @click.argument("name")
 @click.argument("first", type=int)
 @click.argument("second", type=int)
-@REPOSITORY
-def diff_command(name: str, first: int, second: int, repository: Path | None) -> None:
+@AS_JSON
+@holding
+def diff_command(registry: Registry, name: str, first: int, second: int, as_json: bool) -> None:
     """What two versions declare differently: metrics, labels, tensors, variants, sizes. Read from the repository."""
-    registry = opened(repository)
     before, after = (manifest_of(registry, name, version) for version in (first, second))
+    lines = list(comparing.differences(before, after))
+    if as_json:
+        print_json([line._asdict() for line in lines])
+        return
     rows = table("", str(first), str(second))
-    for line in comparing.differences(before, after):
+    for line in lines:
         rows.add_row(*map(escape, line))
     if rows.row_count:
         console.print(rows)

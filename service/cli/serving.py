@@ -6,11 +6,14 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
+from models import signing
+from models.errors import InputError
 from service import examples, logs, settings
 from service.api.access import Access
 from service.cli.asking import console
 from service.control import Control, serve
 from service.deployments import Deployment
+from service.errors import SettingsError
 
 
 @click.command("serve")
@@ -42,6 +45,10 @@ def serve_command(
     }
     chosen = settings.load(given)
     Access(chosen)  # a token that cannot be had is told before anything starts
+    try:
+        signing.check_trusted(chosen.trusted_keys)
+    except InputError as error:
+        raise SettingsError(f"trusted_keys: {error}") from error
     logs.configure(chosen.log_level)
     console.print(f"Loading models from {chosen.repository}")
     asyncio.run(serve(chosen, told, started))

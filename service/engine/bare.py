@@ -2,6 +2,8 @@
 
     examine the file -> build it -> see whether rows may run together -> a manifest that says so -> Session
 
+A Triton configuration, where there is one, chooses the file and narrows what the graph declares (`arranged`).
+
 What is decided, and why, is in the report: front ends build their signature from the manifest there. It must not know sockets or queues.
 """
 
@@ -14,8 +16,11 @@ import onnxruntime as ort
 
 from models import bundle
 from models.bundle import Manifest, Tensor
-from service.engine import failures, graph, native, placing, providers
+from models.errors import BundleError
+from models.triton import TritonConfig
+from service.engine import arranged, failures, graph, native, placing, providers
 from service.engine.batchable import Found, Search, TooSlow
+from service.engine.binding import Runner
 from service.engine.config import Options
 from service.engine.layout import Tensors, layout
 from service.engine.session import Session, device
@@ -42,11 +47,15 @@ class Loading:
     def __init__(self, directory: Path, options: Options) -> None:
         self._started = time.monotonic()
         self._options = options
-        path = directory / bundle.BARE
-        self._declared = graph.examine(path, options.max_model_mb, native.domains())
-        declared = self._declared
-        self._manifest = bundle.bare(directory, declared.inputs, declared.outputs)
-        self._file = placing.File(path, self._manifest.files[bundle.BARE], VARIANT)
+        self._config = options.triton or TritonConfig()
+        path = directory / self._config.file
+        if not path.is_file():
+            raise BundleError(f"{directory} holds neither {bundle.MANIFEST} nor {path.name}")
+        self._graph = graph.examine(path, options.max_model_mb, native.domains())
+        self._declared = declared = arranged.narrowed(self._graph, self._config)
+        self._manifest = bundle.bare(path, declared.inputs, declared.outputs)
+        self._file = placing.File(path, self._manifest.files[path.name], VARIANT)
+        self._model = directory.parent
 
     def session(self) -> Session:
         """On the best provider that really runs it."""
@@ -60,15 +69,15 @@ class Loading:
         options = self._options
         first = native.build(self._file.path, provider, options)
         found = self._search(first, provider)
-        manifest = concluded(self._manifest, found)
-        arranged = layout(manifest)
-        placed = placing.place(self._file, provider, arranged, found.kept, options, first)
-        session = Session(self._file, manifest.task, arranged, found.kept, placed.runner)
+        inside = concluded(self._manifest, found)
+        placed = placing.place(self._file, provider, layout(inside), found.kept, options, first)
+        manifest, kept, runner = self._seen_from_outside(inside, found, placed.runner)
+        session = Session(self._file, manifest.task, layout(manifest), kept, runner)
         session.report = {
             "variant": VARIANT,
             "independent": found.batched,
             "refused": [],
-            "notes": notes(self._manifest, found),
+            "notes": notes(self._manifest, found) + arranged.notes(self._graph, self._config),
             "together": {"allowed": found.batched, "reason": found.reason},
             "manifest": msgspec.to_builtins(manifest),
             "device": device(placed, provider, reason, options),
@@ -76,6 +85,18 @@ class Loading:
             "load_seconds": round(time.monotonic() - self._started, 3),
         }
         return session
+
+    def _seen_from_outside(
+        self, inside: Manifest, found: Found, runner: Runner
+    ) -> tuple[Manifest, Tensors, Runner]:
+        """What callers see, rows that they might send, and what runs those."""
+        arranged.check_answers(self._graph, self._declared, self._config, found.answers)
+        rows = arranged.most_rows(self._graph, self._config)
+        manifest = arranged.outside(inside, self._config, rows, self._model)
+        outward = arranged.Reshape(manifest, inside.inputs, manifest.inputs)
+        if outward or arranged.Reshape(manifest, inside.outputs, manifest.outputs):
+            runner = arranged.Reshaped(runner, inside, manifest)
+        return manifest, outward(found.kept), runner
 
     def _search(self, session: ort.InferenceSession, provider: str) -> Found:
         def run(tensors: Tensors, seconds: float) -> Tensors:
@@ -86,7 +107,9 @@ class Loading:
             except Exception as error:
                 raise failures.classify(error) from error
 
-        return Search(self._declared, run, native.rounds(provider, self._options)).result()
+        apart = "max_batch_size is 0" if self._config.max_batch_rows == 0 else None
+        tf32 = native.rounds(provider, self._options)
+        return Search(self._declared, run, tf32, apart).result()
 
 
 def concluded(manifest: Manifest, found: Found) -> Manifest:

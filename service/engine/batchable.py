@@ -59,11 +59,14 @@ class Found(NamedTuple):
 
 
 class Search:
-    """One attempt to find out, for one graph."""
+    """One attempt to find out, for one graph. `apart`: why its rows must not run together, where that is known already."""
 
-    def __init__(self, declared: Signature, run: Run, tf32: bool = False) -> None:
+    def __init__(
+        self, declared: Signature, run: Run, tf32: bool = False, apart: str | None = None
+    ) -> None:
         self._declared = declared
         self._run = run
+        self._apart = apart
         self._tolerance = TOLERANCE | ({"float32": TF32_TOLERANCE} if tf32 else {})
         self._ends = time.monotonic() + BUDGET
         self._refusal: EngineError | None = None
@@ -74,7 +77,7 @@ class Search:
     def result(self) -> Found:
         """Run what can be run within the budget."""
         try:
-            if reason := why_not_declared(self._declared):
+            if reason := self._apart or why_not_declared(self._declared):
                 raise Mixed(reason)
             reason = self._together()
         except Mixed as mixed:

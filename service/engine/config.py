@@ -2,6 +2,7 @@
 
 import msgspec
 
+from models.triton import TritonConfig
 from service.engine.calibration import Sizes
 from service.settings import Provider
 
@@ -29,7 +30,8 @@ class Options(msgspec.Struct, frozen=True):
     A batch holds at most `max_batch_rows` rows (measured at the first load where it is None) and
     `max_batch_tokens` rows x padded length; a run that takes longer than `hang_limit_s` ends the engine.
     `curves`: a directory where measured batch times are kept. An engine takes at most `memory_mb` of memory (a share of the
-    machine's where it is None), and loads no file of more than `max_model_mb`.
+    machine's where it is None), loads no file of more than `max_model_mb`, and nothing that none of `trusted_keys` vouches for, if there are any.
+    `triton`: a Triton configuration, where there is one.
     """
 
     provider: Provider = "auto"
@@ -47,6 +49,8 @@ class Options(msgspec.Struct, frozen=True):
     curves: str | None = None
     memory_mb: int | None = None
     max_model_mb: int = 2048
+    triton: TritonConfig | None = None
+    trusted_keys: tuple[str, ...] = ()
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import numpy as np
 from models import bundle
 from models.tasks import SeriesTask
 from service.engine.latency import Bucket
+from service.errors import EngineError
 
 Tensors = dict[str, np.ndarray]
 Shape = tuple[int, ...]
@@ -43,6 +44,7 @@ class Layout:
             if padding is not None and padding.axis in tensor.shape
         }
         self.outputs = tuple(tensor.name for tensor in manifest.outputs)
+        self.counts_rows = manifest.counts_rows
         self.dtypes = {
             tensor.name: np.dtype(tensor.dtype) for tensor in (*manifest.inputs, *manifest.outputs)
         }
@@ -51,6 +53,22 @@ class Layout:
     def rows(self, tensors: Tensors) -> int:
         """How many rows a request brings to a batch."""
         return count_rows(tensors)
+
+    def check(self, tensors: Tensors) -> None:
+        """EngineError where an input is missing, or one has another name or type."""
+        inputs = {tensor.name: tensor for tensor in self._manifest.inputs}
+        for name, array in tensors.items():
+            if name not in inputs:
+                raise EngineError(
+                    f"there is no input '{name}', the model takes {', '.join(inputs)}"
+                )
+            if array.dtype != self.dtypes[name]:
+                raise EngineError(
+                    f"input '{name}' is {array.dtype}, the model takes {self.dtypes[name]}"
+                )
+        for name, tensor in inputs.items():
+            if not tensor.optional and name not in tensors:
+                raise EngineError(f"input '{name}' is missing")
 
     def bucket(self, tensors: Tensors) -> Bucket:
         """Requests of equal buckets may share a batch: the padded length, or else the shapes of the rows."""
@@ -174,7 +192,7 @@ class Alone(Layout):
     batched = False
 
     def rows(self, tensors: Tensors) -> int:
-        return 1
+        return count_rows(tensors) if self.counts_rows else 1
 
     def bucket(self, tensors: Tensors) -> Bucket:
         return Bucket(1, tuple(array.shape for array in tensors.values()))

@@ -5,8 +5,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from models import bundle
-from models.errors import EvergreenError
+from models import bundle, triton, warmup
+from models.errors import BundleError, EvergreenError
+from models.triton import TritonConfig
 from service.engine import bare, calibration, failures, memory, providers
 from service.engine.calibration import Calibration
 from service.engine.config import Config, Options
@@ -14,19 +15,48 @@ from service.engine.latency import Bucket
 from service.engine.lifeline import Lifeline, Said
 from service.engine.serving import LEFT
 from service.engine.session import Session
+from service.errors import EngineError
 
 
 def load(config: Config, threads: ThreadPoolExecutor) -> tuple[Session, Calibration]:
     """The session, measured and warm."""
     options, directory = config.options, Path(config.directory)
     started = time.monotonic()
+    signed_by = vouched(directory, options.trusted_keys)
     loading = bare.load if bundle.is_bare(directory) else Session.load
     session = loading(directory, options)
     calibrated = measured(session, config, threads) if session.batched else alone(session)
     session.warm_up(calibrated.caps)
+    if options.triton is not None:
+        run_samples(session, options.triton, directory)
     session.report["batching"] = calibrated.report()
+    session.report |= signed_by
     session.report["load_seconds"] = round(time.monotonic() - started, 3)
     return session, calibrated
+
+
+def vouched(directory: Path, trusted: tuple[str, ...]) -> dict[str, str]:
+    """What the report says of who vouches for a version. BundleError where somebody has to and nobody does: nothing of it is opened then."""
+    if not trusted:
+        return {}
+    from models import signing  # only where somebody wants it
+
+    return {"signed_by": Path(signing.verify_apart(directory, trusted)).name}
+
+
+def run_samples(session: Session, config: TritonConfig, directory: Path) -> None:
+    """Run the requests that a Triton configuration warms its model with. BundleError where one is not answered."""
+    for sample in config.warmup:
+        tensors = warmup.rows(sample, session.counts_rows, directory.parent)
+        try:
+            for _ in range(max(1, sample.count)):
+                session.check(tensors)
+                session.run([tensors])
+        except EngineError as error:
+            raise BundleError(f"warm-up '{sample.name}' failed: {error}") from error
+    if not bundle.is_bare(directory) and (config.inputs or config.outputs):
+        told = f"input and output of {triton.FILE} are not used: the manifest says what the version takes and gives"
+        session.report.setdefault("notes", []).append(told)
 
 
 def measured(session: Session, config: Config, threads: ThreadPoolExecutor) -> Calibration:
@@ -82,6 +112,7 @@ def bound(config: Config, lifeline: Lifeline) -> None:
     options = config.options
     most = most_memory(options)
     provider, _ = providers.choose(options.provider, options.strict)
+    memory.step_forward()
 
     def leave(reason: str) -> None:
         lifeline.say(Said(reason=reason))

@@ -2,8 +2,12 @@
 
 RLIMIT_DATA counts what a process allocates for itself, so that an allocation too many fails, is answered, and nothing else is hurt.
 CUDA reserves addresses far beyond any memory, which the limit would count: there the resident memory is watched instead.
+
+The limit is each engine's own: an equal share of the machine would refuse a large model beside two small ones. Where all of them together
+want more than there is, the kernel ends one: `step_forward` makes that an engine, the largest, which is replaced, and never control.
 """
 
+import contextlib
 import os
 import resource
 import threading
@@ -15,6 +19,8 @@ from service.engine import cores
 SHARE = 0.8
 """Of the machine's memory, where nobody has set a limit."""
 WATCH_SECONDS = 0.2
+FORWARD = 500
+"""Of the 1000 by which the kernel judges who has to go: half of the machine's memory more than a process really has."""
 
 
 def derived(root: Path = cores.ROOT) -> int:
@@ -49,6 +55,14 @@ def limit(size: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = size if hard == resource.RLIM_INFINITY else min(size, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+def step_forward() -> None:
+    """From now on this process is among the first that the kernel ends for want of memory."""
+    path = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError):  # where it cannot be told it decides alone
+        if int(path.read_text()) < FORWARD:
+            path.write_text(f"{FORWARD}")
 
 
 def watch(size: int, leave: Callable[[str], None]) -> threading.Event:

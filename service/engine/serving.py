@@ -353,6 +353,7 @@ class Engine:
         self._metrics.compute.observe(seconds)
         self._metrics.batch_rows.observe(batch.rows)
         self._metrics.rows.inc(batch.rows)
+        self._metrics.batches.observe(batch.rows, seconds, time.time())
         for entry in batch.entries:
             self._metrics.queue.observe(batch.started - entry.arrived)
         real, padded = self._session.lengths([entry.payload.tensors for entry in batch.entries])

@@ -52,6 +52,15 @@ class Session:
         """Whether several requests may run together."""
         return self._layout.batched
 
+    @property
+    def counts_rows(self) -> bool:
+        """Whether axis 0 of every tensor counts rows."""
+        return self._layout.counts_rows
+
+    def check(self, tensors: Tensors) -> None:
+        """EngineError where a request that no front end has seen lacks an input, or has one of another name or type."""
+        self._layout.check(tensors)
+
     def rows(self, tensors: Tensors) -> int:
         """How many rows a request brings to a batch."""
         return self._layout.rows(tensors)

@@ -1,6 +1,7 @@
 """Keeps one process running: starts it, hears its reports, starts it again when it ends. It must not know what the process does.
 
-    starting -> ready -> (ended, or silent: killed) -> starting ...      failed: it said itself that it cannot; nothing is started again
+    starting -> ready -> (ended, or silent: killed) -> starting ...      failed: it said itself that it cannot, or ended EARLY_ENDS times
+                                                                         and never was ready; nothing is started again
                       -> stopped                                         on request: SIGTERM, then SIGKILL after a grace
 
 The lifeline is a socket pair. The process reports on it as JSON lines and ends when it closes, so nothing outlives control,
@@ -14,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -26,6 +27,8 @@ State = Literal["starting", "ready", "failed", "stopped"]
 BACKOFF_FIRST, BACKOFF_MOST = 0.2, 30.0
 STEADY_SECONDS = 60.0
 """A process that stayed this long starts over with the shortest back-off."""
+EARLY_ENDS = 3
+"""Starts that a process gets to become ready for the first time. One that was ready is started again for as long as it takes."""
 SILENCE_SECONDS = 10 * BEAT_SECONDS
 """A process whose event loop has not turned for so long is replaced."""
 LONGEST_LINE = 1 << 24
@@ -34,12 +37,24 @@ LONGEST_LINE = 1 << 24
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 """numpy's threads would only get in the way of the run threads, which are counted."""
 
+SECRETS = (
+    "EVERGREEN_TOKEN",
+    "EVERGREEN_LEDGER_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+)
+"""What control knows and a process does not inherit, unless it needs to know: files of other people are opened there."""
+
 Command = Callable[[int], Sequence[str]]
 """Given the lifeline's number, the arguments after `python -m`."""
 
 
 class Supervisor:
-    """Runs `command` until `stop`. `on_change` is called, in the event loop, whenever `state` or `report` changes."""
+    """Runs `command` until `stop`. `on_change` is called, in the event loop, whenever `state` or `report` changes.
+
+    `confided`: those of SECRETS that the process is told.
+    """
 
     def __init__(
         self,
@@ -47,6 +62,7 @@ class Supervisor:
         command: Command,
         on_change: "Callable[[Supervisor], None]",
         pass_fds: Sequence[int] = (),
+        confided: Collection[str] = (),
     ) -> None:
         self.name = name
         self.state: State = "starting"
@@ -57,10 +73,12 @@ class Supervisor:
         self._command = command
         self._on_change = on_change
         self._pass_fds = tuple(pass_fds)
+        self._withheld = frozenset(SECRETS) - frozenset(confided)
         self._process: asyncio.subprocess.Process | None = None
         self._lifeline: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._was_ready = False
         self._last_words: str | None = None
 
     @property
@@ -122,6 +140,10 @@ class Supervisor:
             if self._stopping or self.state == "failed":
                 return
             self.settled.set()  # it ended before its first word: nobody should wait for that any longer
+            if not self._was_ready and self.restarts + 1 >= EARLY_ENDS:
+                self.reason = f"{self.reason}; it ended {EARLY_ENDS} times before it was ready"
+                self._become("failed")
+                return
             self.restarts += 1
             self._become("starting")
             if time.monotonic() - started > STEADY_SECONDS:
@@ -139,7 +161,7 @@ class Supervisor:
                 *self._command(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), *self._pass_fds),
-                env=os.environ | ENVIRONMENT,
+                env=self._environment(),
                 start_new_session=True,  # Ctrl-C is for control alone: it ends the others in order
             )
         except BaseException:
@@ -168,6 +190,10 @@ class Supervisor:
             writer.close()
             self._kill()
 
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: said for name, said in os.environ.items() if name not in self._withheld}
+        return inherited | ENVIRONMENT
+
     async def _hear(self, reader: asyncio.StreamReader) -> bytes:
         """The next line; b"" when the process has ended, or has been silent for too long although it was ready."""
         if self.state != "ready":
@@ -187,6 +213,7 @@ class Supervisor:
 
     def _become(self, state: State) -> None:
         self.state = state
+        self._was_ready |= state == "ready"
         if state != "starting":
             self.settled.set()
         self._on_change(self)

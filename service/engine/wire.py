@@ -237,6 +237,8 @@ class Channel(asyncio.BufferedProtocol, Generic[M]):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        # Who holds this end may be a while in going, and its buffer is large.
+        self._buffer, self._large = memoryview(b""), None
         self._on_lost(self)
 
     @property

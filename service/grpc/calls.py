@@ -144,15 +144,22 @@ class Calls:
         }
         return health.check(services, request)
 
-    async def model_infer(self, request: Any, remaining: float | None) -> Inferred:
-        """Run a ModelInferRequest whose caller waits `remaining` more seconds. Raises what `api.problems` turns into a status."""
+    async def model_infer(
+        self, request: Any, remaining: float | None, client: Callable[[], str]
+    ) -> Inferred:
+        """Run a ModelInferRequest whose caller waits `remaining` more seconds; `client` tells who that is.
+
+        Raises what `api.problems` turns into a status.
+        """
         target = self._router.find(request.model_name, request.model_version or None)
+        if self._router.canaries and not request.model_version:
+            target = self._router.divert(target, client)
         with self._predictor.counted(target, "grpc"):
             received = time.monotonic()
             asked, given = messages.parse(request)
             limits = [limit for limit in (asked.timeout, remaining) if limit is not None]
             terms = self._predictor.terms(received, min(limits, default=None), asked.priority)
-            outcome = await self._predictor.infer(target, given, asked.outputs, terms)
+            outcome = await self._predictor.infer(target, given, asked.outputs, terms, "grpc")
             outputs = outcome.outputs
             if asked.classes:
                 manifest = self._router.opened(target).manifest
@@ -175,7 +182,17 @@ def read_map(given: Any) -> dict[str, Any]:
     return {name: getattr(given[name], kind) if kind else None for name, kind in kinds.items()}
 
 
+def client_of(metadata: Metadata, peer: str) -> str:
+    """Who asks, for a canary's share: what the client calls itself, else the address in "ipv4:127.0.0.1:40000"."""
+    return said(metadata, "evergreen-client") or peer.rpartition(":")[0]
+
+
 def authorization(metadata: Metadata) -> str | None:
     """What a caller says of who it is."""
-    found = next((value for name, value in metadata() or () if name == "authorization"), None)
+    return said(metadata, "authorization")
+
+
+def said(metadata: Metadata, key: str) -> str | None:
+    """The first value of a key."""
+    found = next((value for name, value in metadata() or () if name == key), None)
     return found.decode("latin-1") if isinstance(found, bytes) else found

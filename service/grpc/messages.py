@@ -31,6 +31,8 @@ CONTENTS = {
     "BYTES": "bytes_contents",
 }
 """The field of typed contents for each datatype; what is not here travels raw only."""
+ENDS = "triton_enable_empty_final_response"
+"""Asks how a stream ends. Triton's C++ client sends it with every request, where it means nothing."""
 TYPED = msgspec.Raw(b"[]")
 """Stands for `data` where the values are typed contents."""
 
@@ -62,6 +64,7 @@ def parse(request: Any) -> tuple[Asked, dict[str, np.ndarray]]:
 def read_request(request: Any) -> tensors.Infer:
     """What a request says beside its inputs. Outputs travel raw unless the request says otherwise."""
     parameters = {"binary_data_output": True} | read_parameters(request.parameters, "the request")
+    parameters.pop(ENDS, None)
     outputs = [
         tensors.Output(one.name, read_parameters(one.parameters, f"output '{one.name}'"))
         for one in request.outputs

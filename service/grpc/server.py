@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from service.errors import SettingsError
 from service.grpc import health, statuses
-from service.grpc.calls import UNIMPLEMENTED, Calls
+from service.grpc.calls import UNIMPLEMENTED, Calls, client_of
 from service.grpc.messages import read
 from service.settings import Settings
 
@@ -111,7 +111,11 @@ def infer(calls: Calls) -> Handler:
         try:
             calls.admit("ModelInfer", context.invocation_metadata)
             request = read(service_pb2.ModelInferRequest, message)
-            outcome = await calls.model_infer(request, context.time_remaining())
+            outcome = await calls.model_infer(
+                request,
+                context.time_remaining(),
+                lambda: client_of(context.invocation_metadata, context.peer()),
+            )
         except Exception as error:  # noqa: BLE001 - as above
             told = statuses.status("ModelInfer", error)
         else:

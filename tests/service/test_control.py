@@ -206,8 +206,8 @@ def test_what_cannot_be_started_ends_with_a_sentence(
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, env=environ, timeout=60, check=False
     )
-    assert done.returncode == 2
-    assert says in re.sub(r"\s+", " ", done.stdout)
+    assert done.returncode in (1, 2)
+    assert says in re.sub(r"\s+", " ", done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -225,7 +225,7 @@ def test_a_port_that_is_taken_is_named(repository: Path, tmp_path: Path):
             check=False,
         )
     assert done.returncode == 2
-    assert f"cannot listen on 127.0.0.1:{port}" in done.stdout
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
 
 
 def test_a_restarted_front_end_never_says_that_a_model_is_unknown(repository: Path, tmp_path: Path):

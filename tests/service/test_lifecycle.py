@@ -1,6 +1,7 @@
 """Versions come and go under load: what is wrong never answers, what is right answers all the while."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,14 +12,16 @@ from typing import Any
 import httpx
 import live
 import msgspec
+import numpy as np
 import pytest
+import raw
+import tritonclient.grpc.aio as triton
 import versions as variants
 from live import children
 
 from models.errors import Conflict, InputError
 from models.registry import Registry
-from service import lifecycle as lifecycles
-from service import steering
+from service import steering, swaps
 from service.control import Control
 from service.errors import NotFound, Refused
 from service.routing import Share, Split
@@ -104,7 +107,7 @@ async def serving(repository: Path, state: Path, **more: Any) -> AsyncIterator[S
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for what is only kept for a while."""
-    monkeypatch.setattr(lifecycles, "LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(swaps, "LINGER_SECONDS", 0.2)
     monkeypatch.setattr(steering, "QUIET_SECONDS", 0.1)
 
 
@@ -191,6 +194,43 @@ async def test_what_is_no_longer_kept_is_loaded_for_a_rollback(versions: Path, t
         assert await service.answers() == 1
 
 
+TENSORS = {
+    "inputs": [
+        {"name": "input_ids", "shape": [1, 2], "datatype": "INT64", "data": [1, 1]},
+        {"name": "attention_mask", "shape": [1, 2], "datatype": "INT64", "data": [1, 1]},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "chunked"),
+    [
+        (PREDICT, GOOD, False),
+        (f"/v2/models/{MODEL}/infer", TENSORS, False),
+        (f"/v2/models/{MODEL}/infer", TENSORS, True),
+    ],
+)
+async def test_a_body_that_comes_slowly_is_answered_by_who_is_champion_at_its_end(
+    versions: Path, tmp_path: Path, path: str, body: dict[str, Any], chunked: bool
+):
+    data = json.dumps(body).encode()
+    chunks = [data[:9], data[9:]] if chunked else None
+    whole = raw.message(path, data, {"Content-Type": "application/json"}, chunks=chunks)
+    async with (
+        serving(versions, tmp_path / "state", keep_previous_s=0.0) as service,
+        raw.Connection(str(service.http.base_url)) as slow,
+    ):
+        await slow.send(whole[:-9])
+        for _ in range(3):
+            assert await service.answers() == 1
+        await service.promote(2)
+        await until(lambda: not service.engines(1), "the end of version 1")
+        answer = await slow.ask(whole[-9:])
+    assert answer.status == 200, answer.body
+    told = json.loads(answer.body)
+    assert int(told.get("version") or told["model_version"]) == 2
+
+
 async def test_series_of_a_version_go_with_it(versions: Path, tmp_path: Path):
     async with serving(versions, tmp_path / "state", keep_previous_s=0.0) as service:
         await service.answers()
@@ -238,6 +278,30 @@ async def test_force_leaves_the_comparison_out_and_says_so(versions: Path, tmp_p
         assert await service.answers() == 4
         last = (await service.view())["history"][-1]
         assert (last["forced"], last["why"]) == (True, "without a comparison")
+
+
+async def test_a_champion_that_crashes_at_every_load_is_given_up_and_can_be_replaced(
+    versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    env = variants.faulty(tmp_path / "fault", 1, "pass")
+    monkeypatch.setenv("PYTHONPATH", env["PYTHONPATH"])
+    site = tmp_path / "fault" / "sitecustomize.py"
+    site.write_text(
+        site.read_text().replace(
+            "    from service.engine", "    os.abort()\n    from service.engine"
+        )
+    )
+    async with serving(versions, tmp_path / "state") as service:
+
+        async def given_up() -> bool:
+            first = (await service.view())["versions"][0]
+            return first["state"] == "failed" and "ended 3 times before" in first["reason"]
+
+        await soon(given_up, "the end of the attempts")
+        assert not service.engines(1)
+        assert (await service.ask()).status_code == 503
+        await service.promote(2)
+        assert await service.answers() == 2
 
 
 async def test_one_that_loads_too_slowly_is_given_up(
@@ -443,6 +507,32 @@ async def test_a_canary_answers_its_share_and_always_the_same_clients(service: S
     await until(lambda: not service.engines(2), "the end of the canary")
 
 
+async def test_a_canary_has_the_same_clients_over_grpc(versions: Path, tmp_path: Path):
+    async with serving(versions, tmp_path / "state", grpc_port=0) as service:
+        await service.lifecycle.share(MODEL, Split(Share(2, 50.0)))
+        port = service.control.front_ends.grpc_port
+        async with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            given = []
+            for one in TENSORS["inputs"]:
+                given.append(triton.InferInput(one["name"], one["shape"], one["datatype"]))
+                given[-1].set_data_from_numpy(np.array([one["data"]], np.int64))
+
+            async def asked(version: str = "", **headers: str) -> int:
+                answer = await client.infer(MODEL, given, version, headers=headers)
+                return int(answer.get_response().model_version)
+
+            names = [f"client {n}" for n in range(20)]
+            http = [(await service.ask(**{"Evergreen-Client": one})).json() for one in names]
+            found = [await asked(**{"evergreen-client": one}) for one in names]
+            assert found == [one["version"] for one in http]
+            assert set(found) == {1, 2}
+            assert len({await asked() for _ in range(3)}) == 1  # by its address
+            assert {await asked("1", **{"evergreen-client": one}) for one in names} == {1}
+        page = (await service.http.get("/metrics")).text
+        assert 'inference_request_duration_seconds_count{api="grpc",' in page
+        assert 'inference_request_duration_seconds_count{api="v2",' not in page
+
+
 async def test_a_canary_that_fails_is_ended_and_the_reason_shown(
     versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -528,12 +618,12 @@ async def test_many_load_and_unload_one_model_and_it_ends_consistent(
 DIES_BEFORE_IT_PUBLISHES = """
 import os, sys
 if "serve" in sys.orig_argv:
-    from service.lifecycle import Lifecycle
+    from service.swaps import Swaps
 
     async def die(*given, **named):
         os._exit(9)
 
-    Lifecycle._switch = die
+    Swaps.switch = die
 """
 
 

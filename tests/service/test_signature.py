@@ -1,6 +1,7 @@
 """What a model declares, held against what requests bring."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from models import bundle, tasks
 from models.errors import InputError
 from service import signature
+from service.engine import lanes
 from service.signature import Signature
 
 Tensors = dict[str, np.ndarray]
@@ -136,7 +138,7 @@ def test_outputs_are_those_asked_for_in_that_order_or_else_all(image: Signature)
 # -- what only a graph has declared
 
 
-def bare(*inputs: bundle.Tensor, batched: bool) -> Signature:
+def bare(*inputs: bundle.Tensor, batched: bool, **told: Any) -> Signature:
     """As an engine tells it of a version without a manifest."""
     output = bundle.Tensor("y", "float32", ("n",))
     manifest = bundle.Manifest(
@@ -152,6 +154,7 @@ def bare(*inputs: bundle.Tensor, batched: bool) -> Signature:
         training=None,
         files={},
         batched=batched,
+        **told,
     )
     return Signature(manifest, tasks.processor(manifest.task, Path()))
 
@@ -216,3 +219,44 @@ def test_strings_must_be_text():
     one.check({"x": np.array(["Grün".encode(), b"", b"a\0b"], object)})
     with pytest.raises(InputError, match=r"input 'x': element 1 is not UTF-8: .*0xff"):
         one.check({"x": np.array([b"a", b"\xff"], object)})
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_rows_beyond_those_that_somebody_has_allowed_are_refused(batched: bool):
+    x = bundle.Tensor("x", "float32", ("batch", 2))
+    one = bare(x, batched=batched, most_rows=3)
+    assert one.rows(one.check({"x": np.zeros((3, 2), np.float32)})) == 3
+    with pytest.raises(InputError, match="has 4 rows, the model takes at most 3"):
+        one.check({"x": np.zeros((4, 2), np.float32)})
+
+
+def test_rows_agree_in_all_inputs_but_those_with_a_value_of_their_own():
+    x = bundle.Tensor("x", "float32", ("batch", 2))
+    z = bundle.Tensor("z", "float32", ("batch",))
+    one = bare(x, z, *STATE[3:], batched=False, most_rows=9)
+    given = {"x": np.zeros((3, 2), np.float32), "z": np.zeros(3, np.float32)}
+    assert one.check(given).keys() == {"x", "z"}
+    with pytest.raises(InputError, match="axis 'batch' has 3 elements in 'x' but 2 in 'z'"):
+        one.check(given | {"z": np.zeros(2, np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (None, {0: lanes.NORMAL, 1: lanes.HIGH, 2: lanes.NORMAL, 3: lanes.LOW}),
+        ((1, 1), {0: lanes.NORMAL, 1: lanes.NORMAL, 2: lanes.NORMAL}),
+        ((2, 1), {0: lanes.NORMAL, 1: lanes.NORMAL, 2: lanes.LOW, 3: lanes.NORMAL}),
+        ((2, 2), {1: lanes.HIGH, 2: lanes.NORMAL, 3: lanes.NORMAL}),
+        ((5, 3), {1: lanes.HIGH, 2: lanes.HIGH, 3: lanes.NORMAL, 4: lanes.LOW, 5: lanes.LOW}),
+    ],
+)
+def test_a_level_of_priority_is_before_at_or_after_the_default(
+    told: tuple[int, int] | None, expected: dict[int, int]
+):
+    one = bare(STATE[0], batched=False, priorities=told)
+    assert {level: one.lane(level) for level in expected} == expected
+
+
+def test_an_unknown_level_of_priority_is_refused_where_the_model_tells_of_none():
+    with pytest.raises(InputError, match="'priority' is 4, known are 0, 1, 2, 3"):
+        bare(STATE[0], batched=False).lane(4)

@@ -61,3 +61,30 @@ def test_versions_that_are_not_loaded_are_forgotten_once_nobody_waits_for_them()
     names = ("inference_in_flight_requests", "inference_shadow_requests")
     left = [{dict(key[1])["version"] for key in values(metrics.registry, name)} for name in names]
     assert left == [{"1", "3"}, {"3"}]
+
+
+def test_inputs_that_cannot_be_what_they_should_are_counted_by_model_and_reason():
+    metrics = FrontEndMetrics()
+    for outcome in ("ok", "ok", "Undecodable"):
+        metrics.of("m", 1, "v1").begin()
+        metrics.of("m", 1, "v1").end(outcome)
+    metrics.refuse("m", "undecodable")
+    assert metrics.intake() == {"m": (3, {"undecodable": 1})}
+    counts = values(metrics.registry, "inference_invalid_inputs")
+    assert [(dict(labels), count) for (_, labels), count in counts.items()] == [
+        ({"model": "m", "reason": "undecodable"}, 1)
+    ]
+    metrics.keep(set())
+    assert metrics.intake() == {}
+    assert values(metrics.registry, "inference_invalid_inputs") == {}
+
+
+def test_image_files_are_told_apart_by_their_first_bytes():
+    metrics = FrontEndMetrics()
+    for data in (b"\x89PNG\r\n", b"\xff\xd8\xff\xe0", b"RIFF....WEBP", b"GIF89a", b""):
+        metrics.of_files("m").count(data)
+    counts = values(metrics.registry, "inference_image_files")
+    found = {dict(labels)["format"]: count for (_, labels), count in counts.items()}
+    assert found == {"png": 1, "jpeg": 1, "webp": 1, "other": 2}
+    sizes = values(metrics.registry, "inference_image_file_bytes")
+    assert sizes["inference_image_file_bytes_count", (("model", "m"),)] == 5

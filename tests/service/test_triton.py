@@ -3,12 +3,14 @@
 import logging
 from pathlib import Path
 
+import msgspec
 import pytest
 import toys
 
 from models.errors import BundleError, InputError
 from models.triton import FILE
 from service import deployments, triton
+from service.engine.config import Options
 from service.settings import ModelSettings, Settings
 
 CONFIG = """
@@ -86,13 +88,8 @@ def test_a_file_from_a_larger_machine_is_cut_to_this_one(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("sequence_batching { }", "'sequence_batching' is not used here"),
-        (
-            'default_model_filename: "a.onnx"',
-            "'a.onnx' is not used, a version's file is model.onnx",
-        ),
-        ("version_policy { all { } }", "version_policy is not used"),
-        ('model_warmup { name: "a" }', "model_warmup is not used"),
+        ("response_cache { enable: true }", "line 1: 'response_cache' is not used here"),
+        ('name: "other"', "line 1: the model is called 'toy-image'"),
     ],
 )
 def test_what_is_not_kept_is_logged(
@@ -125,6 +122,7 @@ def test_a_callers_configuration_wins_over_the_settings_where_it_speaks():
         "dynamic_batching": {"max_queue_delay_microseconds": 500},
         "parameters": {"intra_op_thread_count": {"string_value": "2"}},
         "something_new": {},
+        "model_transaction_policy": {"decoupled": False},
     }
     found = triton.above(own, told, 4)
     assert (found.max_batch_rows, found.max_delay_ms, found.threads) == (16, 0.5, 2)
@@ -136,10 +134,58 @@ def test_a_callers_configuration_wins_over_the_settings_where_it_speaks():
     ("told", "says"),
     [
         ({"max_batch_size": "many"}, "'config': Expected `int`"),
-        ({"backend": "python"}, "'python' is not served here"),
+        ({"backend": "python"}, "'config': .*'python' is not served here"),
+        ({"sequence_batching": {}}, "'sequence_batching' is not served"),
         ({"instance_group": [{"kind": "KIND_TPU"}]}, "KIND_TPU"),
     ],
 )
 def test_a_callers_configuration_that_cannot_be_one_is_refused(told: dict, says: str):
     with pytest.raises(InputError, match=says):
         triton.above(ModelSettings(), told, 4)
+
+
+TENSORS = """
+default_model_filename: "a.onnx"
+max_batch_size: 4
+input { name: "x" data_type: TYPE_FP32 dims: 3 }
+dynamic_batching { priority_levels: 3 default_priority_level: 2 }
+"""
+
+
+def test_an_engine_is_told_of_the_file_and_of_what_a_caller_says_instead(model: Path):
+    assert triton.arrangement(None, None) is None
+    assert triton.arrangement(model.parent, None) is None
+    (model / FILE).write_text(TENSORS)
+    own = triton.arrangement(model, None)
+    assert own is not None
+    assert (own.file, own.max_batch_rows, own.priorities) == ("a.onnx", 4, (3, 2))
+    over = triton.arrangement(
+        model,
+        {"max_batch_size": 0, "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": [2]}]},
+    )
+    assert over is not None
+    assert (over.file, over.max_batch_rows, over.priorities) == ("a.onnx", 0, (3, 2))
+    assert over.inputs == own.inputs
+    assert [one.name for one in over.outputs] == ["y"]
+
+
+def test_what_an_engine_is_told_survives_its_command_line(model: Path):
+    (model / FILE).write_text(TENSORS)
+    told = Options(triton=triton.arrangement(model, None))
+    assert msgspec.json.decode(msgspec.json.encode(told), type=Options) == told
+
+
+def test_models_that_are_not_served_are_named_with_the_reason(model: Path):
+    def add(name: str, text: str) -> None:
+        (model.parent / name).mkdir()
+        (model.parent / name / FILE).write_text(text)
+
+    add("graphs", 'platform: "tensorflow_graphdef"')
+    add("broken", "input {")
+    add("empty", "")
+    add("not a name", "")
+    found = triton.unserved(model.parent, ["toy-image"])
+    assert sorted(found) == ["broken", "empty", "graphs"]
+    assert "line 1: 'tensorflow_graphdef' is not served here" in found["graphs"]
+    assert "line 1: '}' is missing" in found["broken"]
+    assert found["empty"].endswith("empty has no version with a file model.onnx")

@@ -15,6 +15,8 @@ import httpx
 import live
 import pytest
 import toys
+import tritons
+from oddities import INT32
 
 pytestmark = pytest.mark.system
 
@@ -48,10 +50,19 @@ def unpacked(requirement: str, directory: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[live.Program]:
     repository = toys.repository(tmp_path_factory.mktemp("repository"))
-    with live.serving(repository, tmp_path_factory.mktemp("service"), front_ends="2") as program:
-        yield program.said
+    tritons.add(
+        repository, "simple", tritons.pair("TYPE_INT32"), tritons.onnx(tritons.add_sub(INT32))
+    )
+    directory = tmp_path_factory.mktemp("service")
+    with live.serving(repository, directory, front_ends="2", grpc_port="0") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def service(program: live.Program) -> str:
+    return program.said
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +81,9 @@ RUNS = {
     "alone": ["-m", "toy-image", "--concurrency-range", "1"],
     "a sweep": ["-m", "toy-image", "-b", "8", "--concurrency-range", "1:9:4"],
     "open axes": ["-m", "toy-text", "--shape", "input_ids:5", "--shape", "attention_mask:5"],
+    "Triton's example": ["-m", "simple", "-b", "8", "--concurrency-range", "4"],
+    "rates": ["-m", "simple", "--request-rate-range", "40:120:40"],
+    "with metrics": ["-m", "simple", "--collect-metrics"],
     "a rate": ["-m", "toy-image", "--request-rate-range", "50", "--request-distribution", "poisson"],
     "JSON": [
         "-m", "toy-image", "--input-tensor-format", "json", "--output-tensor-format", "json",
@@ -103,13 +117,52 @@ def measured(
 def test_perf_analyzer_measures_and_reports_the_servers_part(
     service: str, perf_analyzer: tuple[Path, dict[str, str]], tmp_path: Path, case: str
 ):
-    rows, said = measured(service, perf_analyzer, *RUNS[case], report=tmp_path / "report.csv")
-    assert len(rows) == (3 if case == "a sweep" else 1)
+    more = ["--metrics-url", f"{service}/metrics"] if case == "with metrics" else []
+    rows, said = measured(
+        service, perf_analyzer, *RUNS[case], *more, report=tmp_path / "report.csv"
+    )
+    assert len(rows) == (3 if case in ("a sweep", "rates") else 1)
     for row in rows:
         assert float(row["Inferences/Second"]) > 0
         assert float(row["Server Compute Infer"]) > 0
         assert float(row["Server Queue"]) >= 0
     assert "Inference count" in said
+
+
+def run(
+    perf_analyzer: tuple[Path, dict[str, str]], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """The program with a small load, whatever comes of it."""
+    program, environ = perf_analyzer
+    command = [str(program), *arguments, "-m", "simple", "--request-count", "50"]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=300, env=environ
+    )
+
+
+def test_perf_analyzer_measures_over_grpc(
+    program: live.Program, perf_analyzer: tuple[Path, dict[str, str]]
+):
+    found = re.search(r"gRPC\D+(?:[\d.]+:)?(\d+)", program.output.read_text())
+    assert found
+    done = run(perf_analyzer, "-u", f"127.0.0.1:{found[1]}", "-i", "grpc")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"Request count: (\d+)", done.stdout) == ["50"], done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--shared-memory", "system"], "shared memory is not supported"),
+        (["-b", "9"], "the request has 9 rows, the model takes at most 8 (max_batch_size)"),
+    ],
+)
+def test_perf_analyzer_shows_why_it_is_refused(
+    service: str, perf_analyzer: tuple[Path, dict[str, str]], arguments: list[str], says: str
+):
+    done = run(perf_analyzer, "-u", service.removeprefix("http://"), "-i", "http", *arguments)
+    assert done.returncode != 0
+    assert says in done.stdout + done.stderr
 
 
 def test_the_servers_counts_are_the_clients(

@@ -101,8 +101,9 @@ def test_a_file_that_protects_nothing_stops_the_start(tmp_path: Path, content: s
         read_tokens(tmp_path / "none", {})
 
 
-def test_a_service_keeps_its_token_off_every_command_line(repository: Path, tmp_path: Path):
-    with live.serving(repository, tmp_path, token=TOKEN, protect="all", front_ends="2") as service:
+def test_a_service_keeps_its_secrets_off_every_command_line(repository: Path, tmp_path: Path):
+    secrets = {"token": TOKEN, "ledger_url": f"postgresql://me:{TOKEN}@127.0.0.1:1/none"}
+    with live.serving(repository, tmp_path, **secrets, protect="all", front_ends="2") as service:
         infer = f"{service.said}/v2/models/toy-image/infer"
         inputs = [{"name": "image", "shape": [1, 1, 4, 4], "datatype": "FP32", "data": [1.0] * 16}]
         for headers, status in ((None, 401), ({"Authorization": GOOD}, 200)):
@@ -118,4 +119,4 @@ def test_a_service_that_cannot_keep_its_word_does_not_start(repository: Path, tm
     command = [live.evergreen(), "serve", "--repository", str(repository), "--port", "0"]
     environ = live.environment(tmp_path, protect="all")
     done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
-    assert (done.returncode, "protect is 'all', but there is no token" in done.stdout) == (2, True)
+    assert (done.returncode, "protect is 'all', but there is no token" in done.stderr) == (2, True)

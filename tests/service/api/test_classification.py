@@ -1,5 +1,6 @@
 """The classification extension: which classes, in which order, in which words."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,6 +31,18 @@ def manifest(*, batched: bool = True, labels: tuple[str, ...] = (), role=None) -
 
 def top(array: np.ndarray, count: int, about: bundle.Manifest) -> list:
     return classified({"y": array}, {"y": count}, about)["y"].tolist()
+
+
+def test_an_output_has_labels_of_its_own_as_far_as_they_go():
+    about = manifest(labels=("x", "y", "z"), role="probabilities")
+    own = msgspec.structs.replace(about.outputs[0], labels=("a", "b"))
+    about = msgspec.structs.replace(about, outputs=(own,))
+    assert top(ROWS, 2, about)[0] == [b"0.700000:1:b", b"0.200000:2"]
+
+
+def test_rows_that_run_apart_are_rows_nonetheless():
+    about = msgspec.structs.replace(manifest(batched=False), most_rows=4)
+    assert top(ROWS, 1, about) == [[b"0.700000:1"], [b"0.500000:0"]]
 
 
 ROWS = np.array([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0]], np.float32)

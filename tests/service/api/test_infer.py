@@ -109,9 +109,10 @@ CASES = {
     ),
     "too few values": Case(asked(IMAGE | {"data": [1, 2]}), 400, "has 2 values"),
     "strings": Case(asked(IMAGE | {"data": ["1"] * 16}), 400, "values that are not FP32"),
-    "NaN in JSON": Case(asked().replace(b"0.5", b"NaN", 1), 400, "not a list of FP32 values"),
+    "NaN in JSON": Case(asked().replace(b"0.5", b"NaN", 1), 400, "NaN or an infinity"),
     "NaN in bytes": Case(*(binary(NAN)[0], 400, "NaN"), headers=binary(NAN)[1]),
-    "infinity": Case(asked(IMAGE | {"data": [1e39] * 16}), 400, "NaN or an infinity"),
+    "Infinity in JSON": Case(asked().replace(b"0.5", b"-Infinity", 1), 400, "NaN or an infinity"),
+    "a number too large": Case(asked(IMAGE | {"data": [1e39] * 16}), 400, "holds 1e+39, FP32 ends"),
     "neither data nor a size": Case(
         asked({k: IMAGE[k] for k in ("name", "shape", "datatype")}), 400, "exactly one of"
     ),

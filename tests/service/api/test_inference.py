@@ -220,7 +220,7 @@ BAD = {
         "toy-image",
         [IMAGE | {"data": [1e39] * 16}],
         400,
-        "'image' holds NaN or an infinity",
+        "input 'image': 'data' holds 1e+39, FP32 ends at 3.40282e+38",
     ),
     "count": (
         "toy-image",

@@ -1,6 +1,7 @@
 """/v1 against a running service: good requests, and every bad one with its own answer."""
 
 import concurrent.futures
+import gzip
 import io
 import json
 import struct
@@ -218,3 +219,55 @@ def test_a_small_file_with_a_large_picture_does_not_hold_up_others(client: httpx
             answers += 1
         assert slow.result().status_code == 200
     assert answers > 1  # the event loop went on while the picture was decoded
+
+
+PACKED = {"gzip": gzip.compress, "deflate": zlib.compress, "GZIP": gzip.compress}
+
+
+@pytest.mark.parametrize("coding", PACKED)
+@pytest.mark.parametrize(
+    ("model", "content", "kind", "label"),
+    [
+        ("toy-image", picture(255), "image/png", "light"),
+        ("toy-text", b'{"text": "good good"}', JSON, "positive"),
+        ("toy-series", b'{"series": [[1,2],[1,2],[1,2]]}', JSON, "up"),
+    ],
+)
+def test_a_body_may_be_compressed(
+    client: httpx.Client, coding: str, model: str, content: bytes, kind: str, label: str
+):
+    headers = {"Content-Type": kind, "Content-Encoding": coding}
+    url = f"/v1/models/{model}/predict"
+    answer = client.post(url, content=PACKED[coding](content), headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"][0]["label"] == label
+
+
+def test_a_form_may_be_compressed(client: httpx.Client):
+    files = [("file", ("a.png", picture(255))), ("file", ("b.png", picture(0)))]
+    form = client.build_request("POST", "/v1/models/toy-image/predict", files=files)
+    headers = {"Content-Type": form.headers["Content-Type"], "Content-Encoding": "gzip"}
+    answer = client.post(form.url, content=gzip.compress(form.read()), headers=headers)
+    assert [p["label"] for p in answer.json()["predictions"]] == ["light", "dark"]
+
+
+UNPACKABLE = {
+    "a coding nobody knows": ("br", b"{}", 415, "'br' is not supported, known are gzip, deflate"),
+    "two codings": ("gzip, gzip", gzip.compress(b"{}"), 415, "'gzip, gzip' is not supported"),
+    "more than the limit": ("gzip", gzip.compress(b" " * 300_001), 413, "300,000 bytes when"),
+    "a bomb": ("gzip", gzip.compress(bytes(200_000_000)), 413, "300,000 bytes when"),
+    "not what it says": ("gzip", b'{"text": "good"}', 400, "the body is not gzip"),
+    "cut off": ("deflate", zlib.compress(b'{"text": "good"}')[:-3], 400, "is cut off"),
+    "nothing": ("gzip", b"", 400, "is cut off"),
+}
+
+
+@pytest.mark.parametrize("case", UNPACKABLE)
+def test_what_cannot_be_unpacked_is_refused(client: httpx.Client, case: str):
+    coding, content, status, says = UNPACKABLE[case]
+    headers = {"Content-Type": JSON, "Content-Encoding": coding}
+    answer = client.post("/v1/models/toy-text/predict", content=content, headers=headers)
+    assert (answer.status_code, says in answer.json()["detail"]) == (status, True), answer.text
+    if status == 415:
+        assert answer.headers["Accept-Encoding"] == "gzip, deflate"
+    assert ask(client, "toy-text", {"text": "good"}).status_code == 200

@@ -163,11 +163,41 @@ def test_any_numbers_are_read_as_what_they_say(numbers: list[float], nested: boo
     for datatype in ("FP16", "FP32", "FP64"):
         given = body(shape=[len(numbers)], datatype=datatype, data=data)
         dtype = values.DATATYPES[datatype]
+        with np.errstate(over="ignore"):
+            expected = np.array(numbers, "float64").astype(dtype)
+        if np.isinf(expected).any():
+            with pytest.raises(InputError, match=f"input 'x': 'data' holds .*{datatype}"):
+                tensors.parse(given, None)
+            continue
         with contextlib.suppress(InputError) if nested else contextlib.nullcontext():
             _, found = tensors.parse(given, None)
-            with np.errstate(over="ignore"):
-                expected = np.array(numbers, "float64").astype(dtype)
             np.testing.assert_array_equal(found["x"], expected)
+
+
+WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_numbers_that_are_not_finite_are_read_and_written_as_triton_has_them(datatype: str):
+    given = body(shape=[4], datatype=datatype, data=[0] * 4)
+    given = given.replace(b"[0, 0, 0, 0]", b"[NaN, Infinity, -Infinity, 1.5]")
+    asked, found = tensors.parse(given, None)
+    np.testing.assert_array_equal(found["x"], [*WORDS.values(), 1.5])
+    told, _ = tensors.encode(asked, "m", 1, {"y": found["x"], "z": np.ones(1)})
+    assert b'"data":[NaN,Infinity,-Infinity,1.5]' in told
+    assert b'"data":[1.0]' in told
+
+
+def test_words_for_numbers_are_none_for_integers():
+    given = body(shape=[1], datatype="INT32", data=[0]).replace(b"[0]", b"[NaN]")
+    with pytest.raises(InputError, match="not a list of INT32"):
+        tensors.parse(given, None)
+
+
+def test_an_infinity_among_large_numbers_is_not_what_is_refused():
+    given = body(shape=[2], datatype="FP16", data=[0, 70000]).replace(b"[0,", b"[Infinity,")
+    with pytest.raises(InputError, match=r"'data' holds 70000.0, FP16 ends at 65504"):
+        tensors.parse(given, None)
 
 
 JSON_VALUES = st.recursive(

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import json
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,19 @@ def test_a_promotion_and_its_rollback_reach_a_running_service(tmp_path: Path):
         assert "is unloaded" in run("unload", "toy", *url).output
         assert run("load", "toy", "--version", "9", *url).exit_code == 1
         assert "is loaded" in run("load", "toy", *url).output
+
+
+def test_programs_read_json_and_nothing_else(url: str, repository: Path, tmp_path: Path):
+    away = {"EVERGREEN_STATE": str(tmp_path), "EVERGREEN_REPOSITORY": str(repository)}
+    served = json.loads(run("list", "--json", "--url", url).stdout)
+    held = json.loads(run("list", "--json", "--url", "http://127.0.0.1:9", **away).stdout)
+    for told in (served, held):
+        assert {model["name"] for model in told} == {"toy-image", "toy-series", "toy-text"}
+        assert {model["aliases"]["champion"] for model in told} == {1}
+    shown = json.loads(run("show", "toy-image", "--json", "--url", url).stdout)
+    assert shown["labels"] == ["light", "dark"]
+    toys.image(tmp_path / "made", "toy")
+    toys.series(tmp_path / "made", "toy", 2)
+    where = ["--repository", str(tmp_path / "made")]
+    lines = json.loads(run("diff", "toy", "1", "2", "--json", *where, **away).stdout)
+    assert {"what": "task", "first": "image", "second": "series"} in lines

@@ -5,7 +5,9 @@ import sys
 import threading
 from pathlib import Path
 
+import live
 import pytest
+import toys
 
 from service.engine import memory
 
@@ -90,3 +92,33 @@ def test_a_watch_is_silent_below_its_limit_until_it_is_ended():
     done.set()
     watching.join(20)
     assert not watching.is_alive()
+
+
+def test_who_has_stepped_forward_is_ended_before_others():
+    program = """
+from pathlib import Path
+from service.engine import memory
+judged = Path("/proc/self/oom_score")
+before = int(judged.read_text())
+memory.step_forward()
+memory.step_forward()
+print(int(judged.read_text()) - before > 250, Path("/proc/self/oom_score_adj").read_text())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", str(memory.FORWARD)]
+
+
+def test_an_engine_has_stepped_forward_and_no_other_process(tmp_path: Path):
+    toys.image(tmp_path / "repository")
+    with live.serving(tmp_path / "repository", tmp_path) as service:
+        control = service.process.pid
+        (engine,) = live.children(control, "service.engine.worker")
+        (front_end,) = live.children(control, "service.frontend")
+        judged = {
+            pid: int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+            for pid in (control, engine, front_end)
+        }
+    assert judged[engine] == memory.FORWARD
+    assert memory.FORWARD not in (judged[control], judged[front_end])

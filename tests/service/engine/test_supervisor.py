@@ -127,6 +127,21 @@ async def test_a_child_that_says_that_it_cannot_is_not_started_again(start: Star
     assert (child.starts, child.supervisor.restarts) == (1, 0)
 
 
+async def test_a_child_that_ends_again_and_again_before_it_is_ready_is_given_up(start: Start):
+    child = await start("os.abort()")
+    await child.until(lambda: child.supervisor.state == "failed")
+    assert child.supervisor.reason is not None
+    assert "SIGABRT; it ended 3 times before it was ready" in child.supervisor.reason
+    assert (child.starts, child.supervisor.restarts) == (3, 2)
+
+
+async def test_a_child_that_was_ready_once_is_never_given_up(start: Start):
+    good, ends = "asyncio.run(serve())", "os.abort()"
+    child = await start('line.say(Said("ready")); sys.exit(1)', *[ends] * 4, good)
+    await child.ready(6)
+    assert child.supervisor.restarts == 5
+
+
 async def test_a_program_that_cannot_be_started_at_all_has_failed(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ):
@@ -193,3 +208,20 @@ async def test_stopping_between_two_starts_starts_nothing_more(
 
 def test_exit_codes_in_words():
     assert (describe(0), describe(70), describe(-9)) == ("exit code 0", "exit code 70", "SIGKILL")
+
+
+async def test_secrets_of_control_are_told_only_to_whom_they_are_confided(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+):
+    for name in supervisors.SECRETS:
+        monkeypatch.setenv(name, "a-secret")
+    told = 'asyncio.run(serve({name: name in os.environ for name in ("PATH", *SECRETS)}))'
+    told = f"SECRETS = {supervisors.SECRETS}\n{told}"
+    child = await start(told)
+    assert child.supervisor.report == {"PATH": True, **dict.fromkeys(supervisors.SECRETS, False)}
+    await child.supervisor.stop(SOON)
+    confided = ("EVERGREEN_TOKEN",)
+    child.supervisor = Supervisor("child", child.command, child.changed, confided=confided)
+    await start(told)
+    known = [name for name in supervisors.SECRETS if child.supervisor.report[name]]
+    assert known == ["EVERGREEN_TOKEN"]

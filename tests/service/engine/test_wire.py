@@ -178,3 +178,10 @@ async def test_sending_after_the_end_does_nothing():
     channel.connection_lost(None)
     channel.send(wire.Cancel(1))
     assert lost == [channel]
+
+
+async def test_an_end_that_is_lost_holds_no_buffer_any_more():
+    channel = wire.Channel(wire.EngineMessage, lambda *_: None, lambda _: None)
+    assert len(channel.get_buffer(-1)) == wire.BUFFER
+    channel.connection_lost(None)
+    assert len(channel.get_buffer(-1)) == 0

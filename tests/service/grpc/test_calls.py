@@ -215,7 +215,7 @@ def test_a_port_that_another_service_speaks_grpc_on_is_refused(service, reposito
         check=False,
     )
     assert done.returncode == 2
-    assert f"cannot listen on 127.0.0.1:{port} for gRPC" in re.sub(r"\s+", " ", done.stdout)
+    assert f"cannot listen on 127.0.0.1:{port} for gRPC" in re.sub(r"\s+", " ", done.stderr)
 
 
 def test_sigterm_answers_what_was_accepted(repository: Path, tmp_path: Path):

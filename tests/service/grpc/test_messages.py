@@ -11,7 +11,6 @@ from tritonclient.grpc import InferInput, InferResult, service_pb2
 
 from models.errors import InputError, Malformed
 from service.api.values import DATATYPES
-from service.engine import lanes
 from service.grpc import messages
 from service.grpc.messages import CONTENTS
 
@@ -61,7 +60,7 @@ def same(found: np.ndarray, wanted: np.ndarray) -> None:
 def test_raw_contents_of_every_datatype_are_read(datatype: str):
     asked, found = messages.parse(raw(datatype, example(datatype)))
     same(found["x"], example(datatype))
-    assert (asked.id, asked.outputs, asked.timeout, asked.priority) == ("", (), None, lanes.NORMAL)
+    assert (asked.id, asked.outputs, asked.timeout, asked.priority) == ("", (), None, 0)
 
 
 @pytest.mark.parametrize("datatype", CONTENTS)
@@ -97,6 +96,15 @@ def test_text_of_onnx_runtime_travels_as_bytes():
     assert InferResult(answer).as_numpy("y").tolist() == ["ü".encode()]
 
 
+def test_what_is_asked_of_a_streams_end_means_nothing():
+    request = raw("FP32", np.zeros(1, np.float32))
+    request.parameters["triton_enable_empty_final_response"].bool_param = True
+    assert messages.parse(request)[0].inputs
+    request.parameters["triton_other"].bool_param = True
+    with pytest.raises(InputError, match="'triton_other' begins with 'triton_'"):
+        messages.parse(request)
+
+
 def test_parameters_shorten_and_order_and_the_id_is_kept():
     request = raw("FP32", np.zeros(1, np.float32))
     request.id = "seven"
@@ -106,7 +114,7 @@ def test_parameters_shorten_and_order_and_the_id_is_kept():
     request.outputs.add(name="a")
     asked, _ = messages.parse(request)
     assert (asked.id, asked.outputs) == ("seven", ("b", "a"))
-    assert (asked.timeout, asked.priority) == (0.0015, lanes.HIGH)
+    assert (asked.timeout, asked.priority) == (0.0015, 1)
     assert messages.encode(asked, "m", 1, {}).id == "seven"
 
 
@@ -168,9 +176,9 @@ BAD = {
         changed(lambda r: set_parameter(r, "timeout", string_param="soon")),
         "parameter 'timeout' is 'soon'",
     ),
-    "an unknown priority": (
-        changed(lambda r: set_parameter(r, "priority", uint64_param=9)),
-        "parameter 'priority' is 9",
+    "a priority below all": (
+        changed(lambda r: set_parameter(r, "priority", int64_param=-1)),
+        "parameter 'priority' is -1, an integer from 0 was expected",
     ),
     "an output twice": (
         changed(lambda r: (r.outputs.add(name="y"), r.outputs.add(name="y"))),

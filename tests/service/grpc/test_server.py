@@ -14,12 +14,12 @@ from tritonclient.utils import InferenceServerException
 
 from service.api.access import Access
 from service.api.values import DATATYPES
-from service.engine import lanes
 from service.errors import NotFound, SettingsError, Unavailable
 from service.grpc import health
 from service.grpc.calls import UNIMPLEMENTED, Calls
 from service.grpc.server import SERVICE, serving
 from service.link import Link
+from service.monitoring.observer import Observer
 from service.predictor import Predictor, TensorOutcome, Terms
 from service.routing import Router, Table, Target
 from service.settings import Settings
@@ -35,7 +35,7 @@ class Echo(Predictor):
 
     def __init__(self, settings: Settings, router: Router) -> None:
         self.counts = FrontEndMetrics()
-        super().__init__(settings, router, self.counts)
+        super().__init__(settings, router, self.counts, Observer(settings))
         self.seen: list[Terms] = []
         self.entered, self.release, self.cancelled = (asyncio.Event() for _ in range(3))
         self.release.set()
@@ -47,6 +47,7 @@ class Echo(Predictor):
         tensors: Mapping[str, np.ndarray],
         outputs: Sequence[str],
         terms: Terms,
+        api: str = "v2",
     ) -> TensorOutcome:
         self.seen.append(terms)
         self.entered.set()
@@ -171,7 +172,7 @@ async def test_the_shorter_of_parameter_and_deadline_counts(
     (terms,) = running.echo.seen
     # gRPC rounds what travels up to two digits.
     assert before + most - 0.5 < terms.deadline <= time.monotonic() + 1.02 * most
-    assert terms.priority == lanes.HIGH
+    assert terms.priority == 1
 
 
 async def test_a_passed_deadline_cancels_the_request(running: Running):
