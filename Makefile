@@ -48,11 +48,15 @@ load: HOST = http://127.0.0.1:8000
 load: SHAPE = steady
 load: OPTIONS =
 load: .venv/test ## Locust against a running service; HOST=, SHAPE=steady|ramp|spike|soak, OPTIONS="--run-time 60s --p99-ms 100"
-	$(BIN)/locust -f loadtests/locustfile.py --headless --only-summary --host $(HOST) --shape $(SHAPE) --report .evergreen/load $(OPTIONS)
+	$(BIN)/python -m loadtests --headless --only-summary --host $(HOST) --shape $(SHAPE) --report .evergreen/load $(OPTIONS)
 
 .PHONY: compare
 compare: .venv/test ## Evergreen beside six other servers, about 40 quiet minutes; parts of it: .venv/bin/python -m loadtests.compare --help
 	$(BIN)/python -m loadtests.compare
+
+.PHONY: drift-benchmark
+drift-benchmark: .venv/test ## how well drift is told, with rivals in the same harness, about half an hour; parts of it: .venv/bin/python -m loadtests.drift --help
+	$(BIN)/python -m loadtests.drift
 
 clean:
 	rm -rf .venv .evergreen

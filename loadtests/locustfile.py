@@ -1,10 +1,10 @@
 """The load test: users of the committed models in a chosen shape, judged by thresholds, told in a report.
 
-    locust -f loadtests/locustfile.py --headless --shape spike --run-time 60s --p99-ms 100 --report .evergreen/load
+    python -m loadtests --headless --shape spike --run-time 60s --p99-ms 100 --report .evergreen/load
 
 Without --host it is this machine's own service on port 8000. --users and --run-time mean what the shape makes of them (shapes.py).
-The exit code is 0 only if every answer was right, no more were refused than may be, and every threshold held; `add_options` below
-lists them all.
+The exit code is 0 only if every answer was right, no more were refused than may be, and every threshold held; `--help` lists them all.
+`locust -f loadtests/locustfile.py` is the same, but that `locust --help` ends before it reads this file.
 
 The lines "queue" and "compute" of Locust's statistics are the server's own timings. They stand beside the requests and are not part
 of the total, so a long line says whether the service waited or worked; what neither explains is HTTP, decoding and Locust itself.
@@ -12,6 +12,7 @@ of the total, so a long line says whether the service waited or worked; what nei
 
 import datetime
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from locust import LoadTestShape, events
 from locust import log as locust_log
 from locust.runners import LocalRunner
 
-from loadtests import shapes
+from loadtests import commandline, shapes, shifting
 from loadtests.payloads import workload
 from loadtests.recording import Outcome
 from loadtests.report import Verdict, write
@@ -36,7 +37,7 @@ from loadtests.users import (
     SentimentTransformer,
     SentimentTransformerTensors,
 )
-from models.errors import BundleError
+from models.errors import BundleError, DataError
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,6 @@ USERS = (FashionCnn, ActivityLstm, SentimentTransformer)
 TENSOR_USERS = (FashionCnnTensors, ActivityLstmTensors, SentimentTransformerTensors)
 
 HOST = "http://127.0.0.1:8000"
-REPOSITORY = Path(__file__).parent.parent / "models" / "repository"
 SERVER_STAGES = ("queue", "compute")
 
 
@@ -54,11 +54,13 @@ class LocustShape(LoadTestShape):  # type: ignore[misc]
 
     abstract = True
 
-    def __init__(self, shape: shapes.Shape) -> None:
+    def __init__(self, shape: shapes.Shape, each_second: Callable[[], None]) -> None:
         super().__init__()
         self.shape = shape
+        self.each_second = each_second
 
     def tick(self) -> tuple[int, float] | None:
+        self.each_second()
         return self.shape.tick()
 
 
@@ -76,7 +78,7 @@ class LoadTest:
         self.shape = shapes.SHAPES[self.options.shape](
             planned(self.options), lambda: int(environment.runner.user_count)
         )
-        environment.shape_class = LocustShape(self.shape)
+        environment.shape_class = LocustShape(self.shape, self.shift_traffic)
         environment.events.test_start.add_listener(self.begin)
         environment.events.request.add_listener(self.count)
         environment.events.quitting.add_listener(self.judge)
@@ -102,11 +104,26 @@ class LoadTest:
                 log.warning("%s is not served: no user of it is spawned", user.model)
                 continue
             try:
-                user.workload = workload(self.options.repository, user.model, user.api)
-            except BundleError as error:
+                self.prepare(user)
+            except (BundleError, DataError) as error:
                 self.faults.append(f"{user.line()} cannot be asked: {error}")
                 continue
             yield user
+
+    def prepare(self, user: type[ModelUser]) -> None:
+        """What it sends, and what it sends later."""
+        repository, shift = self.options.repository, self.options.shift
+        if shift is None:
+            user.workload = user.later = workload(repository, user.model, user.api)
+        else:
+            user.workload, user.later = shifting.workloads(repository, user.model, user.api, shift)
+
+    def shift_traffic(self) -> None:
+        """From the time on that was asked for, everybody sends what was prepared for later."""
+        shift = self.options.shift
+        if shift and self.shape.elapsed() >= shift.at * self.shape.plan.seconds:
+            for user in self.environment.user_classes:
+                user.workload = user.later
 
     def count(
         self,
@@ -166,6 +183,10 @@ class LoadTest:
             "Latencies are of answered requests, measured by Locust. Queue and compute are the server's own timings, as its "
             "answers of /v1 tell them; rest is what they do not explain: HTTP, decoding, and Locust itself.",
         ]
+        if self.options.shift:
+            notes.append(
+                f"The real test sets were sent, and shifted part-way: {self.options.shift}."
+            )
         if self.environment.runner.cpu_warning_emitted:
             notes.append(
                 "Locust itself used more than 90 % of a core at times: these may be its limits, not the service's."
@@ -216,33 +237,6 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def add_options(parser: Any) -> None:
-    """Options of this file. `locust --help` ends before it reads this file and shows none of them."""
-    add = parser.add_argument_group("Evergreen").add_argument
-    add("--shape", choices=sorted(shapes.SHAPES), default="steady", help="How many users when.")
-    add("--api", choices=("v1", "v2", "both"), default="v1", help="v1: people; v2: tensors.")
-    add("--spike-factor", type=float, default=5.0, help="The burst's users, in times of --users.")
-    add("--ramp-from", type=int, default=6, help="The users of a ramp's first step.")
-    add("--max-requests", type=int, default=10_000_000, help="End the run after so many.")
-    add("--p50-ms", type=float, help="Fail when a model's median latency is above this.")
-    add("--p99-ms", type=float, help="Fail when a model's p99 is above this; ends a ramp.")
-    add("--min-rps", type=float, help="Fail when fewer requests a second are answered.")
-    add("--max-failure-share", type=float, default=0.0, help="Fail when more than this failed.")
-    add(
-        "--max-shed-share",
-        type=float,
-        help="Fail when more than this was refused with 503 and Retry-After. Default: 0, in a ramp or spike 1.",
-    )
-    add("--report", type=Path, help="Write report.html and summary.json below this folder.")
-    add(
-        "--repository",
-        type=Path,
-        default=REPOSITORY,
-        env_var="EVERGREEN_REPOSITORY",
-        help="Where the samples are taken from: <model>/<version>/.",
-    )
-
-
 def start(environment: Any, **_: Any) -> None:
     """A mistake in the options ends here, with a sentence and before anything is sent."""
     if not isinstance(environment.runner, LocalRunner):
@@ -255,5 +249,5 @@ def start(environment: Any, **_: Any) -> None:
         raise SystemExit(str(error)) from error
 
 
-events.init_command_line_parser.add_listener(add_options)
+commandline.register()
 events.init.add_listener(start)

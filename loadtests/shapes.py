@@ -71,6 +71,10 @@ class Shape:
             seconds -= stage.seconds
         return None
 
+    def elapsed(self) -> float:
+        """Seconds since the first user came."""
+        return self.clock() - self.started
+
     def begin(self) -> None:
         """The first user comes now."""
         self.current = self.stages[0]
@@ -81,7 +85,7 @@ class Shape:
     def tick(self) -> tuple[int, float] | None:
         """How many users there should be now, and how many may come or go in a second; None ends the run."""
         # Half a second more, so that a stage changes at the tick that is nearest.
-        stage = self.at(self.clock() - self.started + 0.5)
+        stage = self.at(self.elapsed() + 0.5)
         if stage is None or self.asked_enough():
             return None
         if stage is not self.current:

@@ -29,6 +29,8 @@ class ModelUser(FastHttpUser):  # type: ignore[misc]
     api: ClassVar[Api]
     model: ClassVar[str]
     workload: ClassVar[Workload]
+    later: ClassVar[Workload]
+    """What `workload` becomes when the traffic is shifted part-way."""
 
     @classmethod
     def line(cls) -> str:

@@ -82,7 +82,9 @@ REAL = rate("inference_real_elements_total", "model")
 LATEST = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}
 NAMED_TILES = {**LATEST, "textMode": "value_and_name", "colorMode": "background"}
 
-SECTIONS: dict[str, tuple[Panel, ...]] = {
+Sections = dict[str, tuple[Panel, ...]]
+
+SECTIONS: Sections = {
     "Does it answer": (
         Panel(
             "Model ready",
@@ -109,6 +111,24 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
             "Answers per second: ok, or the name of the error.",
             ((rate(REQUESTS, "model, status"), "{{model}} {{status}}"),),
             unit="reqps",
+            width=6,
+        ),
+        Panel(
+            "Time of failures",
+            "Seconds a second that requests took which failed: what callers waited for nothing.",
+            ((rate("inference_failed_request_seconds_total", "model"), "{{model}}"),),
+            width=6,
+        ),
+        Panel(
+            "Last batch",
+            "Seconds since a batch ended. It grows where nobody asks, and where nobody is answered.",
+            (
+                (
+                    f"time() - (max by (model) (inference_last_batch_timestamp_seconds{PICK}) > 0)",
+                    "{{model}}",
+                ),
+            ),
+            unit="s",
             width=6,
         ),
         Panel(
@@ -210,6 +230,19 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
                     "{{model}}: {{bucket}}",
                 ),
             ),
+            width=6,
+        ),
+        Panel(
+            "Time of a batch by its rows",
+            "Mean seconds of a run. Flat: more rows cost little, and batching pays. Rising in step with the rows: it does not.",
+            (
+                (
+                    f"{rate('inference_batch_compute_seconds_total', 'model, rows')}"
+                    f" / ({rate('inference_batches_total', 'model, rows')} > 0)",
+                    "{{model}}: {{rows}} rows",
+                ),
+            ),
+            unit="s",
             width=6,
         ),
         Panel(
@@ -350,21 +383,26 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
 
 def main() -> None:
     """Write the file that Grafana imports."""
-    TARGET.write_text(json.dumps(dashboard(), indent=2) + "\n")
+    write(TARGET, dashboard("serving", SECTIONS))
 
 
-def dashboard() -> dict[str, Any]:
+def write(target: Path, document: dict[str, Any]) -> None:
+    """A dashboard as a file."""
+    target.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def dashboard(name: str, sections: Sections) -> dict[str, Any]:
     """The whole document."""
     return {
-        "uid": "evergreen-serving",
-        "title": "Evergreen: serving",
+        "uid": f"evergreen-{name}",
+        "title": f"Evergreen: {name}",
         "tags": ["evergreen"],
         "schemaVersion": 38,
         "editable": True,
         "refresh": "10s",
         "time": {"from": "now-30m", "to": "now"},
         "templating": {"list": [variable_datasource(), variable_model()]},
-        "panels": layout(),
+        "panels": layout(sections),
     }
 
 
@@ -398,11 +436,11 @@ def variable_model() -> dict[str, Any]:
     }
 
 
-def layout() -> list[dict[str, Any]]:
+def layout(sections: Sections) -> list[dict[str, Any]]:
     """Panels from left to right, sections from top to bottom, ids in that order."""
     placed: list[dict[str, Any]] = []
     top = 0
-    for title, panels in SECTIONS.items():
+    for title, panels in sections.items():
         place = {"x": 0, "y": top, "w": ROW_WIDTH, "h": 1}
         placed.append(
             {"type": "row", "title": title, "collapsed": False, "panels": [], "gridPos": place}

@@ -1,51 +1,68 @@
 """The dashboard's queries, asked of a real Prometheus that scrapes the real service."""
 
-import importlib.util
+import importlib
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import toys
-import yaml
-from live import running, serving, until
+from live import serving, until
+from prometheus import CONFIG, program, scraping
+from prometheus_client import CollectorRegistry
 
 from models import bundle
 from service import examples, metrics, snapshots, tallies
+from service.monitoring.label_metrics import LabelMetrics
+from service.monitoring.metrics import MonitorMetrics
+from service.monitoring.tallies import ObserverTally
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 GRAFANA = ROOT / "deploy" / "grafana"
-SCRAPE = "500ms"
 WINDOW = "10s"
 TOYS = ("toy-image", "toy-series", "toy-text")
 JSON = "application/json"
 
 
-def panels() -> list[dict[str, Any]]:
-    document = json.loads((GRAFANA / "serving.json").read_text())
+DASHBOARDS = ("serving", "drift")
+
+
+def panels(name: str) -> list[dict[str, Any]]:
+    document = json.loads((GRAFANA / f"{name}.json").read_text())
     return [panel for panel in document["panels"] if panel["type"] != "row"]
 
 
 def targets() -> list[tuple[str, str, str]]:
-    """(panel, query, legend) of every query on the dashboard."""
-    return [(p["title"], t["expr"], t["legendFormat"]) for p in panels() for t in p["targets"]]
+    """(panel, query, legend) of every query on the dashboards."""
+    return [
+        (p["title"], t["expr"], t["legendFormat"])
+        for name in DASHBOARDS
+        for p in panels(name)
+        for t in p["targets"]
+    ]
 
 
 def counted() -> set[str]:
     """Every metric that the service exposes, by the name that samples of a counter or a gauge carry."""
-    groups = (tallies.FrontEndMetrics(), metrics.EngineMetrics("m", 1), metrics.ControlMetrics())
+    control, labels = metrics.ControlMetrics(), CollectorRegistry()
+    control.registry.register(MonitorMetrics(lambda: (), lambda: 1.0))
+    LabelMetrics(labels)
+    front_end = tallies.FrontEndMetrics()
+    front_end.registry.register(ObserverTally())
+    registries = (
+        front_end.registry,
+        metrics.EngineMetrics("m", 1).registry,
+        control.registry,
+        labels,
+    )
     return {
         f"{family.name}_total" if family.kind == "counter" else family.name
-        for group in groups
-        for family in snapshots.snapshot(group.registry)
+        for registry in registries
+        for family in snapshots.snapshot(registry)
     }
 
 
@@ -53,34 +70,6 @@ def drawn() -> set[str]:
     """Every metric that the dashboard reads, histograms by their own name."""
     names = {name for _, query, _ in targets() for name in re.findall(r"inference_\w+", query)}
     return {re.sub("_(bucket|sum|count)$", "", name) for name in names}
-
-
-def program(name: str) -> str:
-    """The program's path. A person may lack it; CI may not."""
-    path = shutil.which(name)
-    if path is None and os.environ.get("CI") == "true":
-        pytest.fail(f"{name} is not installed, and CI must run this test")
-    if path is None:
-        pytest.skip(f"{name} is not installed (package prometheus)")
-    return path
-
-
-@contextmanager
-def scraping(url: str, directory: Path) -> Iterator[str]:
-    """The URL of a Prometheus that runs the committed configuration on the service at `url`."""
-    config = yaml.safe_load(CONFIG.read_text())
-    config["global"] |= {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE}
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [url.removeprefix("http://")]
-    path = directory / "prometheus.yml"
-    path.write_text(yaml.safe_dump(config))
-    command = [
-        program("prometheus"),
-        f"--config.file={path}",
-        f"--storage.tsdb.path={directory / 'tsdb'}",
-        "--web.listen-address=127.0.0.1:0",
-    ]
-    with running(command, r'"Listening on" address=(\S+)', directory) as started:
-        yield f"http://{started.said}"
 
 
 def requests_of_toys(repository: Path) -> list[tuple[str, str, bytes, int]]:
@@ -145,23 +134,24 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list
         yield {query: ask(query) for _, query, _ in targets()}
 
 
-def test_dashboard_is_what_its_generator_writes() -> None:
-    spec = importlib.util.spec_from_file_location("grafana_build", GRAFANA / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
-    assert json.loads((GRAFANA / "serving.json").read_text()) == build.dashboard()
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_dashboard_is_what_its_generator_writes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(GRAFANA))
+    build = importlib.import_module("build")
+    sections = importlib.import_module({"serving": "build", "drift": "drift"}[name]).SECTIONS
+    document = json.loads((GRAFANA / f"{name}.json").read_text())
+    assert document == build.dashboard(name, sections)
 
 
-def test_dashboard_reads_every_metric_that_is_counted_and_no_other() -> None:
+def test_dashboards_read_every_metric_that_is_counted_and_no_other() -> None:
     assert drawn() == counted()
 
 
-def test_panels_do_not_overlap() -> None:
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_panels_do_not_overlap(name: str) -> None:
     cells = [
         (x, y)
-        for panel in panels()
+        for panel in panels(name)
         for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
         for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
     ]
@@ -176,7 +166,11 @@ def test_every_query_on_models_follows_the_model_that_is_picked() -> None:
         for found in re.findall(r"(inference_\w+)({[^}]*})?", query)
     ]
     rest = {name for name, labels in selectors if 'model=~"$model"' not in labels}
-    assert rest == {"inference_front_ends", "inference_front_end_restarts_total"}
+    assert rest == {
+        "inference_front_ends",
+        "inference_front_end_restarts_total",
+        "inference_monitor_sampling_ratio",
+    }
 
 
 @pytest.mark.system
@@ -217,7 +211,7 @@ def test_errors_are_named_by_their_outcome(answers: dict[str, list[dict[str, Any
     query = next(query for panel, query, _ in targets() if panel == "Requests by outcome")
     outcomes = {(s["metric"]["model"], s["metric"]["status"]) for s in answers[query]}
     assert outcomes == {(toy, "ok") for toy in TOYS} | {
-        ("toy-image", "InputError"),
+        ("toy-image", "Undecodable"),
         ("toy-series", "Malformed"),
         ("toy-text", "UnsupportedMedia"),
     }

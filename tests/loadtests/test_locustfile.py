@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,9 +26,9 @@ class Run(NamedTuple):
     log: str
 
 
-def locust(url: str, repository: Path, *options: str) -> Run:
+def locust(url: str, repository: Path, *options: str, program: Sequence[str] | None = None) -> Run:
     command = [
-        *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", url),
+        *(sys.executable, "-m", *(program or ["loadtests"]), "--host", url),
         *("--headless", "--users", "6", "--spawn-rate", "6", "--run-time", "1s", "--json"),
         *("--repository", str(repository), *options),
     ]
@@ -223,3 +223,17 @@ def test_mistaken_plan_ends_before_anything_is_sent(repository: Path) -> None:
     run = locust("http://127.0.0.1:9", repository, "--shape", "soak")
     assert run.code == 1
     assert "1 s were asked for, these 3 stages need at least 10 s" in run.log
+
+
+def test_the_file_alone_is_the_same_load_test(url: str, repository: Path) -> None:
+    run = locust(url, repository, program=["locust", "-f", str(LOCUSTFILE)])
+    assert run.code == 0, run.log
+    assert {name for method, name in run.stats if method == "POST"} == set(MODELS)
+
+
+def test_help_knows_every_option() -> None:
+    command = [sys.executable, "-m", "loadtests", "--help"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+    for option in ("--headless", "--shape", "--p99-ms", "--max-shed-share", "--report"):
+        assert option in done.stdout
+    assert done.stdout.count("--spike-factor") == 1  # taken once, though two files ask for it
