@@ -12,8 +12,7 @@ It must not know how a model was trained or how it is served; both sides meet he
         card.md, *.png       for people
         model.sig            where somebody vouches for all of the above; the manifest cannot list what signs it
 
-A directory that holds BARE (or what a config.pbtxt names instead) and no manifest is a version, too: what it takes and gives is read
-from the graph, by the engine.
+A directory that holds BARE (or what a config.pbtxt names instead) and no manifest is a version, too: the engine reads the rest from the graph.
 """
 
 import hashlib
@@ -118,10 +117,7 @@ class Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a version comes from: enough to repeat the run, and to trace a later one back to it.
-
-    `data_sha256` is of the recipe's own data. A retrained version has a `parent`, what set the retraining off, and the `traffic` in it.
-    """
+    """Where a version comes from: enough to repeat the run, and to trace a later one back. `data_sha256` is of the recipe's own data, beside `traffic`."""
 
     data_sha256: str
     parameters: dict[str, int | float | str | bool]

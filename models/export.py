@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from models import bundle
 from models.errors import BundleError
 from models.recipes import Examples, Recipe
+from models.traffic import single
 
 PARITY = 2e-4
 """The most by which a probability of the fp32 graph may differ from torch's."""
@@ -60,7 +61,7 @@ class Answering(nn.Module):
 def open_graph(path: Path, threads: int = 0) -> Graph:
     """The file in ONNX Runtime on the CPU."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 3
     return Graph(path, ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
 
@@ -203,16 +204,7 @@ def check_rows(graph: Graph, recipe: Recipe, limit: float) -> float:
 
 def alone(batch: dict[str, np.ndarray], index: int, recipe: Recipe) -> dict[str, np.ndarray]:
     """One row of a batch, without its padding."""
-    row = {name: array[index : index + 1] for name, array in batch.items()}
-    if recipe.padding is None:
-        return row
-    length = int(row["lengths"][0]) if "lengths" in row else int(row["attention_mask"].sum())
-    for tensor in recipe.inputs:
-        if recipe.padding.axis in tensor.shape:
-            row[tensor.name] = row[tensor.name].take(
-                range(length), axis=tensor.shape.index(recipe.padding.axis)
-            )
-    return row
+    return {name: np.asarray(v)[None] for name, v in single(batch, index, recipe).items()}
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> float:

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
@@ -24,7 +24,7 @@ REQUEST, PROGRESS, RESULT = "request.json", "progress.jsonl", "result.json"
 TRAFFIC, REFERENCE, HELD_OUT = "traffic.npz", "reference.npz", "held_out.npz"
 BUNDLE, LOG = "bundle", "log.txt"
 
-Stage = Literal["data", "fit", "evaluate", "export", "profile", "bundle"]
+Stage = Literal["data", "fit", "export", "evaluate", "profile", "bundle"]
 Value = int | float | str | bool
 
 
@@ -40,8 +40,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     weights: str | None = None
     traffic: Rows | None = None
     reference: Rows | None = None
-    base_share: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.8
-    """The share of rows from the recipe's own data in every batch: what keeps old knowledge."""
+    base_share: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
+    """The share of rows from the recipe's own data in every batch: what keeps old knowledge. None: what the recipe says."""
     parameters: dict[str, Value] = {}
     """Hyper-parameters that are to be others than the recipe's."""
     seed: int = 1
@@ -145,12 +145,30 @@ def decoded(lines: bytes) -> Iterator[Progress]:
             continue
 
 
+class Tell(Protocol):
+    """Hears how far a run is."""
+
+    def __call__(
+        self,
+        stage: Stage,
+        done: float = 0,
+        total: float = 0,
+        *,
+        loss: float | None = None,
+        accuracy: float | None = None,
+        text: str = "",
+    ) -> None: ...
+
+
 class Reporter:
     """Tells how far a run is, at most ten times a second within a stage."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / PROGRESS
         self._last, self._stage = 0.0, ""
+        if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
+            with self._path.open("ab") as file:
+                file.write(b"\n")  # behind the half line of a run that died
 
     def __call__(
         self,

@@ -75,6 +75,12 @@ def gathered(
     return Rows(held_out, found, source(recipe, held_out, found))
 
 
+def held_out(recipe: Recipe, splits: Splits) -> Rows:
+    """The rows that the model itself holds out, and no others."""
+    rows = splits.tests["accuracy"]
+    return Rows(rows, [], source(recipe, rows, []))
+
+
 def source(recipe: Recipe, held_out: Examples, folds: list[profile.Batch]) -> str:
     """Which rows they are, in a sentence."""
     own = f"the {len(held_out):,} held-out {recipe.unit}"
@@ -134,9 +140,10 @@ def shown(what: str) -> Callable[[int, int], None]:
 
 
 def run(graph: Graph, rows: Rows) -> Iterator[profile.Batch]:
-    """The model's own held-out rows with its answers."""
+    """The model's own held-out rows with its answers. A batch with a label below 0, which nobody has told, has none."""
     for inputs, labels in rows.held_out.batches(BATCH_ROWS):
-        yield profile.Batch(inputs, graph.run(inputs), labels)
+        told = labels if (labels >= 0).all() else None
+        yield profile.Batch(inputs, graph.run(inputs), told)
 
 
 if __name__ == "__main__":

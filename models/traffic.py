@@ -7,7 +7,8 @@ A file holds an array per input: rows of equal shape stacked, rows that differ i
 
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -16,10 +17,21 @@ import numpy as np
 
 from models import bundle
 from models.errors import DataError
-from models.tasks import Row
+from models.tasks import Row, SeriesTask, Task, TextTask
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
 ROWS, LENGTHS, LABELS = "rows.", "lengths.", "labels"
+
+
+class Model(Protocol):
+    """What recipes and manifests say of rows alike."""
+
+    @property
+    def inputs(self) -> tuple[bundle.Tensor, ...]: ...
+    @property
+    def padding(self) -> bundle.Padding | None: ...
+    @property
+    def task(self) -> Task: ...
 
 
 class Examples(Protocol):
@@ -93,45 +105,59 @@ def fingerprint(row: Row) -> str:
     return found.hexdigest()
 
 
+Varied = Callable[[Row, np.random.Generator], Row]
+"""Changes a row for training, in ways in which rows differ anyway."""
+
+
 class Labelled:
-    """Traffic as examples, padded as the model declares."""
+    """Traffic as examples, padded as the model declares; in training each row `varied`, where that is given."""
 
     def __init__(
-        self, traffic: Traffic, inputs: Sequence[bundle.Tensor], padding: bundle.Padding | None
+        self,
+        traffic: Traffic,
+        inputs: Sequence[bundle.Tensor],
+        padding: bundle.Padding | None,
+        varied: Varied | None = None,
     ) -> None:
         self.traffic = traffic
         self.inputs, self.padding = inputs, padding
+        self.varied = varied
 
     def __len__(self) -> int:
         return len(self.traffic.rows)
 
     def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
-        rows, labels = self.traffic
         order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
         for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            parts = [{name: value[None] for name, value in rows[i].items()} for i in chosen]
-            yield joined(parts, self.inputs, self.padding), labels[chosen]
+            yield self.batch(order[start : start + size], rng)
+
+    def batch(self, chosen: np.ndarray, rng: np.random.Generator | None = None) -> Batch:
+        """Those rows together."""
+        rows = [self.traffic.rows[i] for i in chosen]
+        if rng is not None and self.varied is not None:
+            rows = [self.varied(row, rng) for row in rows]
+        parts = [{name: value[None] for name, value in row.items()} for row in rows]
+        return joined(parts, self.inputs, self.padding), self.traffic.labels[chosen]
 
 
-class Both:
-    """Two sets of examples, one after the other: what a run is stopped by when it has to serve old rows and new ones."""
+class Joined:
+    """Sets of examples, one after the other."""
 
-    def __init__(self, first: Examples, second: Examples) -> None:
-        self.first, self.second = first, second
+    def __init__(self, *parts: Examples) -> None:
+        self.parts = parts
 
     def __len__(self) -> int:
-        return len(self.first) + len(self.second)
+        return sum(len(part) for part in self.parts)
 
     def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
-        yield from self.first.batches(size, rng)
-        yield from self.second.batches(size, rng)
+        for part in self.parts:
+            yield from part.batches(size, rng)
 
 
 class Replay:
     """Traffic with base rows among it, so that what was learnt before is not forgotten: a pass goes once through the traffic.
 
-    `share` of every batch are base rows, others in every pass.
+    `share` of all rows are base rows, others in every pass; a batch differs from that by less than one row.
     """
 
     def __init__(self, base: Examples, traffic: Labelled, share: float) -> None:
@@ -143,25 +169,67 @@ class Replay:
         return round(len(self.traffic) / (1 - self.share))
 
     def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
-        old = min(round(self.share * size), size - 1)
-        base = endless(self.base, old, rng) if old else repeat(None)
-        for (inputs, labels), drawn in zip(
-            self.traffic.batches(size - old, rng), base, strict=False
-        ):
-            if drawn is None:
-                yield inputs, labels
-                continue
+        count = len(self.traffic)
+        order = np.arange(count) if rng is None else rng.permutation(count)
+        new = round(size * (1 - self.share), 9)
+        ends = np.minimum(np.round(np.arange(math.ceil(count / new) + 1) * new).astype(int), count)
+        base = endless(self.base, size, rng) if self.share else repeat(None)
+        for start, end, drawn in zip(ends, ends[1:], base, strict=False):
+            found = self.traffic.batch(order[start:end], rng) if end > start else None
             # The last batch is smaller, and so is its part of base rows.
-            kept = -(-old * len(labels) // (size - old))
-            parts = [{name: value[:kept] for name, value in drawn[0].items()}, inputs]
-            both = joined(parts, self.traffic.inputs, self.traffic.padding)
-            yield both, np.concatenate([drawn[1][:kept], labels])
+            room = size if end < count else min(size, math.ceil((end - start) / (1 - self.share)))
+            yield self.together(drawn, found, room)
+
+    def together(self, base: Batch | None, new: Batch | None, room: int) -> Batch:
+        """All of the traffic's rows, and as many base rows as there is room for."""
+        if base is None or new is None:
+            return base or new  # type: ignore[return-value] # one of them is there
+        kept = room - len(new[1])
+        parts = [{name: value[:kept] for name, value in base[0].items()}, new[0]]
+        both = joined(parts, self.traffic.inputs, self.traffic.padding)
+        return both, np.concatenate([base[1][:kept], new[1]])
 
 
 def endless(examples: Examples, size: int, rng: np.random.Generator | None) -> Iterator[Batch]:
     """Batches of `size` rows, again from the beginning when they end."""
     while True:
         yield from examples.batches(size, rng)
+
+
+def some(examples: Examples, model: Model, count: int) -> Traffic:
+    """`count` of the rows, evenly from all of them."""
+    wanted = set(np.linspace(0, len(examples) - 1, min(count, len(examples))).astype(int).tolist())
+    rows, found, seen = [], [], 0
+    for inputs, labels in examples.batches(64):
+        for index in range(len(labels)):
+            if seen + index in wanted:
+                rows.append(single(inputs, index, model))
+                found.append(labels[index])
+        seen += len(labels)
+    return Traffic(rows, np.array(found, dtype=np.int64))
+
+
+def single(inputs: Mapping[str, np.ndarray], index: int, model: Model) -> Row:
+    """One row of a batch, without its padding."""
+    row = {name: array[index] for name, array in inputs.items()}
+    length = length_of(row, model.task)
+    if model.padding is None or length is None:
+        return row
+    for tensor in model.inputs:
+        if model.padding.axis in tensor.shape:
+            axis = tensor.shape.index(model.padding.axis) - 1
+            row[tensor.name] = row[tensor.name].take(range(length), axis=axis)
+    return row
+
+
+def length_of(row: Row, task: Task) -> int | None:
+    """How much of a padded row is real, where its task tells."""
+    match task:
+        case SeriesTask():
+            return int(row[task.lengths])
+        case TextTask():
+            return int(row[task.mask].sum())
+    return None
 
 
 def joined(

@@ -1,23 +1,30 @@
-"""Train a model from its data to a bundle: `python -m models.train fashion-cnn [--epochs 30 ...]`.
+"""Train a model from its data to a bundle: `python -m models.train fashion-cnn [--epochs 30 ...]`, or a recipe of one's own: `... path/to/recipe.py`.
 
-data -> fit -> evaluate -> export -> variants -> profile -> report -> publish
+    data -> fit -> export, variants -> evaluate -> profile -> report -> publish
+
+`--job DIRECTORY` retrains as the request there asks (models.fine_tuning). Under `torchrun` several processes share the work.
 """
 
 import argparse
-import datetime
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
-from safetensors.torch import save_file
 
-from models import bundle, evaluation, profiling, report, training, variants
-from models.errors import EvergreenError, InputError
-from models.export import Graph, answers, export, outputs_of
-from models.recipes import Hyper, Recipe, Splits, recipes
+from models import (
+    bundle,
+    bundling,
+    distributed,
+    evaluation,
+    fine_tuning,
+    profile,
+    profiling,
+    training,
+)
+from models.errors import EvergreenError
+from models.recipes import Hyper, Recipe, from_file, recipes
 
 REPOSITORY = Path(__file__).parent / "repository"
 QUICK_ROWS = 320
@@ -25,8 +32,13 @@ QUICK_ROWS = 320
 
 def main(arguments: list[str] | None = None) -> None:
     """The program, top to bottom."""
-    known = recipes()
-    options = parse(known, arguments)
+    jobs = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    jobs.add_argument("--job", type=Path)
+    asked, given = jobs.parse_known_args(arguments)
+    if asked.job is not None:
+        sys.exit(fine_tuning.run(asked.job))
+    known = known_to(given)
+    options = parse(known, given)
     recipe = known[options.model]
     hyper = chosen(recipe.hyper, options)
     print(
@@ -41,24 +53,54 @@ def main(arguments: list[str] | None = None) -> None:
 
     run = options.runs / recipe.name
     run.mkdir(parents=True, exist_ok=True)
-    fit = training.fit(
-        lambda: recipe.network(hyper), splits, hyper, options.seed, run, resume=options.resume
-    )
+    with distributed.joined():
+        fit = training.fit(
+            lambda: recipe.network(hyper), splits, hyper, options.seed, run, resume=options.resume
+        )
+    if not distributed.leads():
+        return
     print(f"trained on {fit.device} in {fit.seconds:.0f} s")
     print(evaluation.verdict(fit.history, fit.best))
 
-    target = options.out / recipe.name / str(options.version)
-    workshop = target.with_name(f".{target.name}.{os.getpid()}")
-    workshop.mkdir(parents=True)
-    try:
-        manifest = build(recipe, hyper, splits, fit, options, workshop)
-        publish(workshop, target, manifest)
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+    made = bundling.Made(
+        recipe=recipe,
+        version=options.version,
+        splits=splits,
+        fit=fit,
+        record=bundling.record(splits, hyper, fit, options.seed),
+        shipped=options.ship.split(",") if options.ship else None,
+    )
+    finish(made, hyper, options)
     (run / training.CHECKPOINT).unlink(missing_ok=True)
 
 
-def parse(known: dict[str, Recipe], arguments: list[str] | None) -> argparse.Namespace:
+def finish(made: bundling.Made, hyper: Hyper, options: argparse.Namespace) -> None:
+    """Make the bundle beside its place, then put it there."""
+    target = options.out / made.recipe.name / str(made.version)
+    workshop = target.with_name(f".{target.name}.{os.getpid()}")
+    workshop.mkdir(parents=True)
+
+    def reference(manifest: bundle.Manifest, folder: Path) -> profile.Profile:
+        if options.no_folds:
+            rows = profiling.held_out(made.recipe, made.splits)
+        else:
+            rows = profiling.gathered(made.recipe, hyper, made.splits, options.seed, quick(options))
+        return profiling.build(manifest, folder, rows)
+
+    try:
+        manifest = bundling.build(made, workshop, reference)
+        publish(workshop, target, manifest)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def known_to(given: list[str]) -> dict[str, Recipe]:
+    """The recipes that can be named here: this project's, or the file that is named."""
+    files = [one for one in given if one.endswith(".py") and not one.startswith("-")]
+    return {files[0]: from_file(Path(files[0]))} if files else recipes()
+
+
+def parse(known: dict[str, Recipe], arguments: list[str]) -> argparse.Namespace:
     """Options; every hyper-parameter of the recipe is one."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--seed", type=int, default=1)
@@ -81,8 +123,15 @@ def parse(known: dict[str, Recipe], arguments: list[str] | None) -> argparse.Nam
         action="store_true",
         help=f"{QUICK_ROWS} rows of each part: shows that it runs, not how good it is",
     )
+    common.add_argument(
+        "--no-folds",
+        action="store_true",
+        help="a reference for drift from the held-out rows alone: no network is trained for it",
+    )
     parser = argparse.ArgumentParser(
-        prog="python -m models.train", description=__doc__.splitlines()[0] if __doc__ else None
+        prog="python -m models.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     models = parser.add_subparsers(dest="model", required=True)
     for name, recipe in known.items():
@@ -111,109 +160,6 @@ def chosen(hyper: Hyper, options: argparse.Namespace) -> Hyper:
 def quick(options: argparse.Namespace) -> int | None:
     """The most rows of each part, if that is limited."""
     return QUICK_ROWS if options.quick else None
-
-
-def build(
-    recipe: Recipe,
-    hyper: Hyper,
-    splits: Splits,
-    fit: training.Fitted,
-    options: argparse.Namespace,
-    folder: Path,
-) -> bundle.Manifest:
-    """Every file of the bundle in `folder`, the manifest last."""
-    graph = export(fit.network, recipe, folder / "model.fp32.onnx")
-    metrics, figures, calibration = evaluate(recipe, splits, graph, folder)
-    for name, metric in metrics.items():
-        print(f"{name}: {metric.value:.2%} ({metric.low:.2%} to {metric.high:.2%}, n {metric.n:,})")
-    built = variants.build(graph, recipe, splits)
-
-    inputs = next(iter(recipe.samples().batches(16)))[0]
-    bundle.write_samples(folder, inputs, graph.run(inputs))
-    if tokenizer := getattr(recipe, "tokenizer", None):
-        shutil.copyfile(tokenizer, folder / "tokenizer.json")
-    shipped = options.ship.split(",") if options.ship else None
-    if shipped is None:
-        save_file(
-            {name: value.contiguous() for name, value in fit.network.state_dict().items()},
-            folder / "weights.safetensors",
-        )
-        (folder / "weights.safetensors").chmod(0o644)  # safetensors writes for its owner alone
-    manifest = bundle.Manifest(
-        name=recipe.name,
-        version=options.version,
-        description=recipe.description,
-        task=recipe.task,
-        labels=recipe.labels,
-        inputs=recipe.inputs,
-        outputs=outputs_of(recipe),
-        variants=tuple(ship(one, shipped, folder) for one in built),
-        metrics=metrics,
-        training=record(splits, hyper, fit, options.seed),
-        files={},
-        padding=recipe.padding,
-    )
-    report.learning_curve(fit, folder / "training.png")
-    card = report.card(recipe, manifest, fit, figures, calibration)
-    try:
-        rows = profiling.gathered(recipe, hyper, splits, options.seed, quick(options))
-        card = report.with_reference(card, profiling.build(manifest, folder, rows))
-    except InputError as error:
-        print(f"no reference for drift: {error}")
-    (folder / "card.md").write_text(card)
-    return bundle.write(folder, manifest)
-
-
-def evaluate(
-    recipe: Recipe, splits: Splits, graph: Graph, folder: Path
-) -> tuple[dict[str, bundle.Metric], list[report.ClassRow], float]:
-    """(accuracies on every test set, per-class figures and calibration error on the main one), from the exported graph."""
-    found = {name: answers(graph, rows) for name, rows in splits.tests.items()}
-    metrics = {
-        name: bundle.Metric(*evaluation.accuracy(labels, probabilities))
-        for name, (probabilities, labels) in found.items()
-    }
-    probabilities, labels = found["accuracy"]
-    counts = evaluation.confusion(labels, probabilities.argmax(1), len(recipe.labels))
-    report.confusion_matrix(counts, recipe.labels, folder / "confusion.png")
-    rows = list(zip(recipe.labels, evaluation.per_class(counts), strict=True))
-    return metrics, rows, evaluation.calibration_error(labels, probabilities)
-
-
-def ship(variant: bundle.Variant, shipped: list[str] | None, folder: Path) -> bundle.Variant:
-    """The variant as it is, or without its file and declared absent."""
-    if shipped is None or variant.name in shipped:
-        return variant
-    (folder / variant.file).unlink()
-    return msgspec.structs.replace(variant, absent=True)
-
-
-def record(splits: Splits, hyper: Hyper, fit: training.Fitted, seed: int) -> bundle.Training:
-    """Enough to repeat the run."""
-    return bundle.Training(
-        data_sha256=splits.data_sha256,
-        parameters=msgspec.structs.asdict(hyper),
-        seed=seed,
-        duration_s=round(fit.seconds, 1),
-        device=fit.device,
-        created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        code_revision=revision(),
-    )
-
-
-def revision() -> str | None:
-    """The commit that this code is, where git can tell."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() or None
 
 
 def publish(workshop: Path, target: Path, manifest: bundle.Manifest) -> None:

@@ -1,7 +1,8 @@
 """The fit loop that every recipe shares: AdamW, warm-up and cosine, a moving average, early stopping, resuming.
 
 It must not know which model it trains. Randomness is drawn afresh for each epoch from (seed, epoch), so an interrupted and
-resumed run takes the same steps as an uninterrupted one without any generator's state being kept.
+resumed run takes the same steps as an uninterrupted one without any generator's state being kept. Several processes
+(models.distributed) take the steps of one.
 """
 
 import math
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -19,11 +20,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from models import distributed
 from models.evaluation import Epoch
 from models.recipes import Batch, Examples, Hyper, Splits
 
 CHECKPOINT = "checkpoint.pt"
 EVALUATION_ROWS = 256
+
+
+PER_PROCESS = 1_000_000_007
+"""What the seeds of two processes differ by: dropout is to differ between them."""
+
+
+class Progress(Protocol):
+    """Told how many of at most `total` steps are done, and at the end of an epoch the validation accuracy."""
+
+    def __call__(
+        self, done: float, total: float, *, loss: float, accuracy: float | None = None
+    ) -> None: ...
 
 
 class Fitted(msgspec.Struct):
@@ -44,6 +58,7 @@ class Fit:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # Channels last is what convolutions are fastest in, on both kinds of device; other weights are left as they are.
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.trained = distributed.together(self.network)
         self.optimizer = torch.optim.AdamW(
             groups(self.network, hyper.weight_decay), lr=hyper.learning_rate
         )
@@ -61,31 +76,36 @@ class Fit:
         done = len(self.history)
         return done >= self.hyper.epochs or done - self.best > self.hyper.patience
 
-    def epoch(self, splits: Splits) -> Epoch:
+    def epoch(self, splits: Splits, progress: Progress | None = None) -> Epoch:
         """Go once over the training rows, then judge the averaged weights on the validation rows."""
         number, began = len(self.history), time.perf_counter()
-        torch.manual_seed(self.seed * 100_003 + number)
+        torch.manual_seed(self.seed * 100_003 + number + PER_PROCESS * distributed.rank())
         rng = np.random.default_rng([self.seed, number])
         self.network.train()
+        if self.hyper.norms == "keep":
+            keep_statistics(self.network)
         seen, loss_sum, hits, rate = 0, 0.0, 0, 0.0
         total = math.ceil(len(splits.train) / self.hyper.batch_size)
         with tqdm(
             splits.train.batches(self.hyper.batch_size, rng),
             f"epoch {number + 1}/{self.hyper.epochs}",
             total,
+            disable=not distributed.leads(),
         ) as bar:
             for batch in bar:
                 rate = self.rate()
                 loss, correct = self.advance(batch, rate)
                 rows = len(batch[1])
                 seen, loss_sum, hits = seen + rows, loss_sum + loss * rows, hits + correct
+                if progress:
+                    progress(self.step, self.total, loss=loss_sum / seen)
                 bar.set_postfix(
                     loss=f"{loss_sum / seen:.3f}",
                     accuracy=f"{hits / seen:.3f}",
                     lr=f"{rate:.1e}",
                     refresh=False,
                 )
-        validation_loss, validation_accuracy = self.validate(splits.validation)
+        validation_loss, validation_accuracy = distributed.agreed(self.validate(splits.validation))
         seconds = time.perf_counter() - began
         return Epoch(
             loss_sum / seen, hits / seen, validation_loss, validation_accuracy, rate, seconds
@@ -103,10 +123,11 @@ class Fit:
         """One step of the optimizer; (mean loss, correct answers)."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        inputs, labels = self.move(batch)
+        rows, weight = distributed.part(*batch)
+        inputs, labels = self.move(rows)
         with mixed_precision(self.device):
-            logits, _ = self.network(**inputs)
-        loss = functional.cross_entropy(
+            logits, _ = self.trained(**inputs)
+        loss = weight * functional.cross_entropy(
             logits.float(), labels, label_smoothing=self.hyper.label_smoothing
         )
         self.optimizer.zero_grad()
@@ -115,7 +136,9 @@ class Fit:
         self.optimizer.step()
         self.step += 1
         self.follow()
-        return loss.item(), int((logits.argmax(1) == labels).sum())
+        correct = (logits.argmax(1) == labels).sum() * bool(weight)
+        told = distributed.summed(torch.stack([loss.detach(), correct]))
+        return told[0].item() / distributed.size(), int(told[1])
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -170,20 +193,22 @@ class Fit:
 
     def restore(self, path: Path) -> bool:
         """Continue from `path` if it is there and belongs to the same run: the same seed and hyper-parameters."""
-        if not path.is_file():
+        here = path.is_file() and distributed.leads()
+        state = torch.load(path, map_location="cpu", weights_only=True) if here else None
+        if (state := distributed.agreed(state)) is None:
             return False
-        state = torch.load(path, map_location=self.device, weights_only=True)
         if (state["seed"], state["hyper"]) != (self.seed, msgspec.json.encode(self.hyper).decode()):
             return False
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.average, self.best_weights = state["average"], state["best_weights"]
+        for kept in ("average", "best_weights"):
+            setattr(self, kept, {n: v.to(self.device) for n, v in state[kept].items()})
         self.history = [Epoch(*epoch) for epoch in state["history"]]
         self.step, self.best, self.seconds = state["counters"]
         return True
 
 
-def fit(
+def fit(  # noqa: PLR0913 - two of them are switches
     build: Callable[[], nn.Module],
     splits: Splits,
     hyper: Hyper,
@@ -191,6 +216,7 @@ def fit(
     folder: Path | None = None,
     *,
     resume: bool = False,
+    progress: Progress | None = None,
 ) -> Fitted:
     """Train what `build` makes. With `folder`, a checkpoint is left there after each epoch; `resume` continues from it."""
     torch.manual_seed(seed)
@@ -199,7 +225,11 @@ def fit(
     if checkpoint and resume and run.restore(checkpoint):
         tqdm.write(f"resumed after epoch {len(run.history)}")
     while not run.finished:
-        run.record(epoch := run.epoch(splits))
+        run.record(epoch := run.epoch(splits, progress))
+        if progress:
+            progress(run.step, run.total, loss=epoch.train_loss, accuracy=epoch.validation_accuracy)
+        if not distributed.leads():
+            continue
         tqdm.write(
             f"epoch {len(run.history)}: loss {epoch.train_loss:.4f}, accuracy {epoch.train_accuracy:.4f}, validation loss "
             f"{epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.4f}, {epoch.seconds:.1f} s"
@@ -210,6 +240,13 @@ def fit(
     return Fitted(
         run.network.cpu().eval(), run.history, run.best, run.seconds, device_name(run.device)
     )
+
+
+def keep_statistics(network: nn.Module) -> None:
+    """Let batch norms normalise as in serving: a few rows of new traffic say nothing of all rows to come."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -1,13 +1,16 @@
 """Shoulder exercises seen by a smartwatch: 140 recordings, 6 channels at 50 Hz, 7 exercises, 10 people (Burns et al. 2018; BSD-3 in seglearn).
 
-People 1-7 are split in time: each recording's first 70 % train, its last 30 % are held out. People 8-10 are never trained on.
+People 1-7 are split in time: each recording's first 70 % train, its last 30 % are held out. People 8-10 are never trained on, unless others
+are named in their place.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 
 from models.datasets.sources import File, cache, from_package
+from models.errors import DataError
 
 LABELS = (
     "pendulum",
@@ -71,17 +74,24 @@ def recordings() -> list[Recording]:
         ]
 
 
-def parts() -> tuple[list[Recording], list[Recording], list[Recording]]:
+def parts(
+    unseen: Collection[int] = UNSEEN,
+) -> tuple[list[Recording], list[Recording], list[Recording]]:
     """(training, held out in time, held-out people). Recordings are cut before windows are, so that no window straddles."""
-    training, later, unseen = [], [], []
+    everybody = {recording.person for recording in recordings()}
+    if not unseen or not set(unseen) < everybody:
+        raise DataError(
+            f"unseen people are some of 1 to {max(everybody)}, and not all of them; told were {sorted(unseen)}"
+        )
+    training, later, others = [], [], []
     for recording in recordings():
-        if recording.person in UNSEEN:
-            unseen.append(recording)
+        if recording.person in unseen:
+            others.append(recording)
             continue
         cut = int(TRAIN_SHARE * len(recording.samples))
         training.append(recording._replace(samples=recording.samples[:cut]))
         later.append(recording._replace(samples=recording.samples[cut:]))
-    return training, later, unseen
+    return training, later, others
 
 
 def windows(parts: list[Recording], length: int | None = None, seed: int = 0) -> Windows:

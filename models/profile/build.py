@@ -53,7 +53,7 @@ def build(
 ) -> Profile:
     """The profile of the version in `directory`. InputError where there are too few rows.
 
-    Signals of an output that a batch lacks are left out, and so are estimates of accuracy where one lacks labels.
+    Signals of an output that a batch lacks are left out. Estimates of accuracy are learned from the batches that have labels.
     """
     rows = shared(batches)
     calibration.admitted(sum(len(next(iter(batch.inputs.values()))) for batch in rows))
@@ -148,14 +148,15 @@ def short(numbers: np.ndarray) -> tuple[float, ...]:
 
 
 def learned(manifest: Manifest, rows: list[Batch]) -> estimate.Estimate | None:
-    """How to estimate accuracy, where rows have labels and the model gives probabilities or logits."""
+    """How to estimate accuracy, from the batches that have labels, where the model gives probabilities or logits."""
     if classes(manifest) < 2:
         return None
-    found = [probabilities(manifest, batch.outputs) for batch in rows]
-    labels = [batch.labels for batch in rows]
-    if any(one is None for one in (*found, *labels)):
+    told = [
+        (shares, batch.labels)
+        for batch in rows
+        if batch.labels is not None
+        and (shares := probabilities(manifest, batch.outputs)) is not None
+    ]
+    if not told:
         return None
-    return estimate.learn(
-        np.concatenate([one for one in found if one is not None]),
-        np.concatenate([one for one in labels if one is not None]),
-    )
+    return estimate.learn(*(np.concatenate(part) for part in zip(*told, strict=True)))

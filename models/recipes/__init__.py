@@ -8,7 +8,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ from torch import nn
 
 from models import bundle, tasks
 from models.errors import DataError
+from models.tasks import Row
 
 Inputs = dict[str, np.ndarray]
 Batch = tuple[Inputs, np.ndarray]
@@ -38,6 +39,8 @@ class Hyper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     patience: Annotated[int, msgspec.Meta(ge=1)] = 10
     """Epochs without a better validation loss after which training stops."""
     clip: float = 1.0
+    norms: Literal["learn", "keep"] = "learn"
+    """Whether batch norms follow the training rows, or keep the statistics that they have."""
     validation_share: Annotated[float, msgspec.Meta(gt=0, lt=0.5)] = 0.1
 
 
@@ -101,6 +104,8 @@ class Recipe(ABC):
     hyper: Hyper
     fine_tuning: ClassVar[Mapping[str, int | float | str]] = {}
     """The hyper-parameters that are others when a version's weights are gone on from."""
+    base_share: float = 5 / 6
+    """The share of the recipe's own rows in every batch of a fine-tuning."""
     padding: bundle.Padding | None = None
     unit: str = "rows"
     """What a row is, in the plural."""
@@ -116,6 +121,10 @@ class Recipe(ABC):
     def folds(self, hyper: Hyper, rows: int | None = None) -> Sequence[Splits]:
         """Where the hold-out is small: other splits, whose networks hold out other rows. Together they make a larger reference for drift."""
         return ()
+
+    def varied(self, row: Row, hyper: Hyper, rng: np.random.Generator) -> Row:
+        """A row of traffic changed for training, in ways in which rows differ anyway."""
+        return row
 
     @abstractmethod
     def network(self, hyper: Hyper) -> nn.Module:

@@ -1,7 +1,9 @@
 """fashion-cnn: a small convolutional network on Fashion-MNIST."""
 
 from collections.abc import Iterator
+from typing import Annotated, ClassVar
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,17 +17,27 @@ MEAN, DEVIATION = 0.2860, 0.3530  # of the training pictures' pixels
 SHIFT, HOLE = 2, 7
 
 
+CHANGED, LIGHTEST = 0.3, 1.2
+"""The share of training pictures that come from other cameras, where those are asked for, and the most light that these see."""
+
+
 class FashionHyper(Hyper, frozen=True, kw_only=True):
-    """`width` channels after the first convolution; twice and three times as many follow."""
+    """`width` channels after the first convolution; twice and three times as many follow.
+
+    In training some pictures come from other cameras: with `light` of their light or more, and noise of up to `noise` of the range.
+    """
 
     width: int = 32
+    light: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    noise: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
 
 
 class Pictures:
     """Rows of `image` float32 [1, 28, 28]. Training shifts, mirrors and covers parts: none of it makes a shirt a shoe."""
 
-    def __init__(self, pictures: fashion.Pictures) -> None:
+    def __init__(self, pictures: fashion.Pictures, hyper: FashionHyper | None = None) -> None:
         self.pictures = pictures
+        self.hyper = hyper
 
     def __len__(self) -> int:
         return len(self.pictures.labels)
@@ -38,6 +50,8 @@ class Pictures:
         for start in range(0, last, size):
             chosen = order[start : start + size]
             rows = images[chosen] if rng is None else augmented(images[chosen], rng)
+            if rng is not None and self.hyper is not None:
+                rows = seen_otherwise(rows, self.hyper, rng)
             yield {"image": rows[:, None].astype(np.float32) / np.float32(255)}, labels[chosen]
 
 
@@ -59,6 +73,17 @@ def augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         :, None, :
     ]
     return np.where(hole, np.uint8(0), shifted)
+
+
+def seen_otherwise(images: np.ndarray, hyper: FashionHyper, rng: np.random.Generator) -> np.ndarray:
+    """uint8 [n, 28, 28], some of them by a darker or lighter, noisier camera. Nothing is drawn where the hyper-parameters name none."""
+    if hyper.light >= 1 and not hyper.noise:
+        return images
+    shape = (len(images), 1, 1)
+    light = np.exp(rng.uniform(np.log(hyper.light), np.log(LIGHTEST), shape))
+    noise = 255 * hyper.noise * rng.random(shape) * rng.standard_normal(images.shape)
+    other = np.round(light * images + noise).clip(0, 255).astype(np.uint8)
+    return np.where(rng.random(shape) < CHANGED, other, images)
 
 
 def convolution(inputs: int, outputs: int) -> nn.Sequential:
@@ -118,8 +143,20 @@ class FashionCnn(Recipe):
     embedding = bundle.Tensor("embedding", "float32", ("batch", 96), "embedding")
     task: tasks.Task = tasks.ImageTask("image", 28, 28, 1)
     hyper: Hyper = FashionHyper(epochs=30, batch_size=128, learning_rate=4e-3, warmup=0.2)
+    fine_tuning: ClassVar = {
+        "epochs": 25,
+        "learning_rate": 1e-3,
+        "warmup": 0.1,
+        "ema": 0.99,
+        "patience": 25,
+        "norms": "keep",
+        "light": 0.3,
+        "noise": 0.12,
+    }
+    base_share = 0.9
 
     def splits(self, hyper: Hyper, seed: int, rows: int | None = None) -> Splits:
+        assert isinstance(hyper, FashionHyper)  # noqa: S101 - made from self.hyper
         training, held_out = fashion.load()
         order = np.random.default_rng(seed).permutation(len(training.labels))
         cut = int(hyper.validation_share * len(order))
@@ -130,11 +167,15 @@ class FashionCnn(Recipe):
             )
 
         return Splits(
-            part(training, order[cut:]),
+            Pictures(part(training, order[cut:]).pictures, hyper),
             part(training, order[:cut]),
             {"accuracy": part(held_out, np.arange(len(held_out.labels)))},
             digest(*fashion.SHA256.values()),
         )
+
+    def varied(self, row: tasks.Row, hyper: Hyper, rng: np.random.Generator) -> tasks.Row:
+        image = np.round(row["image"] * 255).astype(np.uint8)
+        return {"image": augmented(image, rng)[0][None].astype(np.float32) / np.float32(255)}
 
     def network(self, hyper: Hyper) -> nn.Module:
         assert isinstance(hyper, FashionHyper)  # noqa: S101 - made from self.hyper

@@ -159,6 +159,20 @@ def test_unseen_people_never_occur_in_training(had: Callable) -> None:
     assert {one.person for one in unseen} == set(watch.UNSEEN)
 
 
+def test_others_can_be_the_people_who_are_never_seen(had: Callable) -> None:
+    had(watch.recordings)
+    training, later, unseen = watch.parts((1, 2, 3))
+    assert {one.person for one in training} == {one.person for one in later} == set(range(4, 11))
+    assert {one.person for one in unseen} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("people", [(), (0,), (3, 11), tuple(range(1, 11))])
+def test_unseen_people_are_some_that_there_are(had: Callable, people: tuple[int, ...]) -> None:
+    had(watch.recordings)
+    with pytest.raises(DataError, match="some of 1 to 10, and not all"):
+        watch.parts(people)
+
+
 @pytest.mark.parametrize("length", [200, None])
 def test_windows_overlap_by_half_and_have_the_asked_length(length: int | None) -> None:
     part = watch.Recording(np.arange(1000)[:, None], 3, 1)

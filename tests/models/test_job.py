@@ -90,3 +90,11 @@ def test_a_line_that_a_dying_run_left_is_passed_over(tmp_path: Path):
     with (tmp_path / job.PROGRESS).open("ab") as file:
         file.write(b'{"at": 1, "sta\n')
     assert len(job.read_progress(tmp_path)[0]) == 1
+
+
+def test_a_run_that_is_started_again_writes_behind_half_a_line(tmp_path: Path):
+    Reporter(tmp_path)("data", 1, 1)
+    with (tmp_path / job.PROGRESS).open("ab") as file:
+        file.write(b'{"at": 1, "sta')
+    Reporter(tmp_path)("fit", 1, 1)
+    assert [one.stage for one in job.read_progress(tmp_path)[0]] == ["data", "fit"]

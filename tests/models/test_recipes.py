@@ -1,5 +1,6 @@
 """The recipes: networks whose answers no padding reaches, batches that hold every row, augmentation that keeps its bounds."""
 
+import msgspec
 import numpy as np
 import pytest
 import small
@@ -7,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import tasks
+from models import tasks, traffic
 from models.datasets import fashion, watch
 from models.recipes import activity_lstm, fashion_cnn, recipes, sentiment_transformer
 
@@ -85,7 +86,7 @@ def test_padded_rows_keep_their_numbers_and_are_zero_behind(lengths: list[int]) 
 
 def test_drawn_windows_last_2_to_6_seconds_and_a_seed_repeats_them() -> None:
     parts = [watch.Recording(np.random.default_rng(i).normal(size=(400, 6)), i, 1) for i in (0, 1)]
-    rows = activity_lstm.RandomWindows(parts, 20)
+    rows = activity_lstm.RandomWindows(parts, small.hyper_of(small.Activity(), windows=20))
     first, again = (list(rows.batches(8, np.random.default_rng(5))) for _ in range(2))
     assert sum(len(labels) for _, labels in first) == len(rows) == 40
     for (inputs, _), (other, _) in zip(first, again, strict=True):
@@ -129,3 +130,60 @@ def test_each_fold_holds_out_a_part_of_what_the_model_trains_on_and_trains_on_th
         assert all((np.diff(part.samples[:, 0]) == 1).all() for part in left)
         held += new
     assert held == list(range(700))
+
+
+def test_other_cameras_take_some_training_pictures_where_that_is_asked() -> None:
+    images = np.full((400, 28, 28), 100, np.uint8)
+    hyper = fashion_cnn.FashionCnn().hyper
+    rng = np.random.default_rng(0)
+    assert fashion_cnn.seen_otherwise(images, hyper, rng) is images
+    assert rng.random() == np.random.default_rng(0).random()  # the committed model drew no more
+    dark = msgspec.structs.replace(hyper, light=0.3)
+    found = fashion_cnn.seen_otherwise(images, dark, rng)
+    other = (found != 100).any((1, 2))
+    assert 0.2 < other.mean() < 0.4
+    assert 30 <= found.min() < 40
+    assert 100 < found.max() <= 120
+
+
+@pytest.mark.parametrize("recipe", [small.Fashion(), small.Activity()], ids=["image", "series"])
+def test_a_varied_row_of_traffic_is_one_that_the_model_takes(recipe: object) -> None:
+    rng = np.random.default_rng(0)
+    rows = traffic.some(recipe.samples(), recipe, 16).rows
+    for row in rows:
+        varied = recipe.varied(row, recipe.hyper, rng)
+        for tensor in recipe.inputs:
+            assert varied[tensor.name].dtype == tensor.dtype
+            assert varied[tensor.name].ndim == len(tensor.shape) - 1
+    if "lengths" in varied:
+        lengths = [(len(r["series"]), recipe.varied(r, recipe.hyper, rng)) for r in rows]
+        assert all(v["lengths"] == len(v["series"]) for _, v in lengths)
+        assert all(max(100, int(0.7 * n)) <= len(v["series"]) <= n for n, v in lengths)
+
+
+@pytest.mark.parametrize("recipe", recipes().values(), ids=recipes())
+def test_a_fine_tunings_hyper_parameters_are_the_recipes_own(recipe: object) -> None:
+    changed = msgspec.structs.asdict(recipe.hyper) | recipe.fine_tuning
+    assert msgspec.convert(changed, type(recipe.hyper))
+    assert 0 <= recipe.base_share < 1
+
+
+def test_people_are_named_by_their_numbers() -> None:
+    hyper = activity_lstm.ActivityHyper(epochs=1, batch_size=8, learning_rate=0.1, unseen="1,2,10")
+    assert hyper.people == {1, 2, 10}
+    with pytest.raises(msgspec.ValidationError, match="unseen"):
+        msgspec.convert(msgspec.structs.asdict(hyper) | {"unseen": "1,"}, type(hyper))
+
+
+def test_a_watch_that_sits_otherwise_turns_both_sensors_alike() -> None:
+    rng = np.random.default_rng(0)
+    matrix = activity_lstm.rotation(0.3, rng.normal(size=3))
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
+    assert np.trace(matrix) == pytest.approx(1 + 2 * np.cos(0.3))
+    series = np.tile(rng.normal(size=(100, 3)), 2).astype(np.float32)
+    moved = []
+    for seed in range(40):
+        turned = activity_lstm.augmented(series, np.random.default_rng(seed), turn=40)
+        assert turned.dtype == np.float32
+        moved.append(np.abs(turned[:, :3] - series[:, :3]).mean() > 0.25)
+    assert 10 < sum(moved) < 30

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import bundle, traffic
+from models import bundle, tasks, traffic
 from models.errors import DataError
-from models.traffic import Both, Labelled, Replay, Traffic
+from models.traffic import Joined, Labelled, Replay, Traffic
 
 INPUTS = (
     bundle.Tensor("series", "float32", ("batch", "time", 2)),
@@ -35,6 +35,13 @@ def kept(found: Traffic, tmp_path: Path) -> Traffic:
     data = traffic.encoded(found)
     (tmp_path / "traffic.npz").write_bytes(data)
     return traffic.read(tmp_path / "traffic.npz", hashlib.sha256(data).hexdigest())
+
+
+class Model:
+    """What a recipe says of such rows."""
+
+    inputs, padding = INPUTS, PADDING
+    task = tasks.SeriesTask("series", "lengths", ("x", "y"), 1, 16, 1.0)
 
 
 class Base:
@@ -151,7 +158,39 @@ def test_an_impossible_share_is_refused(share: float):
         Replay(Base(1), Labelled(ragged([1]), INPUTS, PADDING), share)
 
 
-def test_both_goes_through_one_and_then_the_other():
-    both = Both(Base(3), Labelled(ragged([4, 4]), INPUTS, PADDING))
+def test_joined_examples_come_one_after_the_other():
+    both = Joined(Base(3), Labelled(ragged([4, 4]), INPUTS, PADDING))
     assert len(both) == 5
     assert [y.tolist() for _, y in both.batches(8)] == [[1000, 1001, 1002], [0, 0]]
+
+
+def test_some_rows_come_evenly_from_all_and_without_their_padding():
+    lengths = list(range(1, 17))
+    examples = Labelled(Traffic(ragged(lengths).rows, np.arange(16)), INPUTS, PADDING)
+    found = traffic.some(examples, Model(), 4)
+    assert found.labels.tolist() == [0, 5, 10, 15]
+    assert [len(row["series"]) for row in found.rows] == [1, 6, 11, 16]
+    again = [traffic.fingerprint(row) for row in traffic.some(examples, Model(), 99).rows]
+    assert again == [traffic.fingerprint(row) for row in examples.traffic.rows]
+
+
+def test_rows_of_traffic_vary_in_training_alone():
+    def varied(row: dict, rng: np.random.Generator) -> dict:
+        return row | {"series": -row["series"]}
+
+    examples = Labelled(ragged([4, 4]), INPUTS, PADDING, varied)
+    (judged, _), (trained, _) = (
+        next(examples.batches(2, rng)) for rng in (None, np.random.default_rng(0))
+    )
+    np.testing.assert_array_equal(trained["series"], -judged["series"])
+
+
+@given(st.floats(0, 0.99), st.integers(1, 60), st.integers(2, 20))
+def test_a_batch_has_the_share_of_base_rows_within_a_row(share: float, count: int, size: int):
+    mixed = Replay(Base(7 * size), Labelled(ragged([3] * count), INPUTS, PADDING), share)
+    batches = [labels for _, labels in mixed.batches(size, np.random.default_rng(0))]
+    old = [int((labels >= 1000).sum()) for labels in batches]
+    assert sum(len(labels) for labels in batches) - sum(old) == count
+    for labels, base in zip(batches[:-1], old, strict=False):
+        assert abs(base - share * size) < 1 + 1e-6
+        assert len(labels) == size

@@ -88,3 +88,13 @@ def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path: Path) -> None
     done = train(tmp_path, "other")
     assert done.returncode != 0
     assert "activity-lstm" in done.stderr
+
+
+@pytest.mark.system
+def test_a_champion_without_some_people_needs_no_folds(had: Callable, tmp_path: Path) -> None:
+    had(watch.recordings)
+    done = train(tmp_path, *QUICK[:2], "--epochs=1", "--windows=1", "--unseen=1,2", "--no-folds")
+    assert done.returncode == 0, done.stderr
+    directory = tmp_path / "repository" / "activity-lstm" / "1"
+    assert bundle.read(directory).training.parameters["unseen"] == "1,2"
+    assert profile.read(directory).source == "the 320 held-out windows of 4 s"

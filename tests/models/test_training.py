@@ -255,3 +255,25 @@ def test_answers_cover_every_row_in_order(splits: Splits) -> None:
     logits, labels = training.answers(Plane().eval(), rows, torch.device("cpu"))
     assert logits.shape == (600, 2)
     np.testing.assert_array_equal(labels.numpy(), rows.labels)
+
+
+def test_batch_norms_keep_their_statistics_where_that_is_asked(splits: Splits) -> None:
+    def moved(norms: str) -> bool:
+        hyper = Hyper(epochs=1, batch_size=8, learning_rate=0.02, norms=norms)
+        fit = training.fit(Plane, splits, hyper, 7)
+        return not torch.equal(weights(fit)["norm.running_mean"], torch.zeros(8))
+
+    assert moved("learn")
+    assert not moved("keep")
+
+
+def test_progress_counts_the_steps_and_tells_the_accuracy_of_each_epoch(splits: Splits) -> None:
+    told: list[tuple] = []
+
+    def progress(done: float, total: float, *, loss: float, accuracy: float | None = None) -> None:
+        told.append((done, total, accuracy))
+
+    fit = training.fit(Plane, splits, HYPER, 7, progress=progress)
+    assert [done for done, _, accuracy in told if accuracy is None] == list(range(1, 26))
+    assert {total for _, total, _ in told} == {25}
+    assert [a for _, _, a in told if a is not None] == [e.validation_accuracy for e in fit.history]
