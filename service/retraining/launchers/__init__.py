@@ -25,7 +25,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Launcher(Protocol):
-    """Starts runs and says how they are. Unavailable where whoever runs them cannot be reached: ask again."""
+    """Starts runs and says how they are. Unavailable where whoever runs them cannot be reached: ask again. LauncherError where it refuses."""
 
     async def submit(self, directory: Path) -> str:
         """Start the job in `directory`, unless it runs or has run. Returns a reference that survives a restart."""

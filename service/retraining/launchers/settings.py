@@ -35,7 +35,7 @@ class RayCluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     memory_mb: Positive | None = None
     """The node's memory that Ray sets aside; it does not bound the run."""
     runtime_env: dict[str, Any] = {}
-    """Ray's own description of what a run needs: working_dir, pip, env_vars."""
+    """Ray's own description of what a run needs: working_dir, pip, env_vars. No secrets: settings travel on command lines."""
 
 
 class Toleration(
@@ -75,8 +75,6 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     gpu_resource: str = "nvidia.com/gpu"
     node_selector: dict[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()
-    limit_s: Positive = 14_400
-    """A run that takes longer is ended."""
     keep_s: Annotated[int, msgspec.Meta(ge=0)] = 86_400
     """How long the cluster keeps the run and its log after the end."""
 

@@ -98,6 +98,15 @@ async def test_a_refusal_is_told_in_the_servers_words(status: int):
     assert f"answered {status} to POST /jobs/: jobs is forbidden" in str(error)
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_refusal_to_tell_ends_no_run(status: int):
+    with (
+        answering(lambda _: Answer(status, b"not for you", "text/plain")) as url,
+        pytest.raises(Unavailable, match=f"answered {status} to GET /jobs/x: not for you"),
+    ):
+        await at(url).read(Thing, "jobs/x")
+
+
 async def test_of_a_traceback_the_last_line_is_told():
     error = await refused(
         Answer(400, b"Traceback\n  File\nValueError: no such thing\n.\n", "text/plain")
@@ -122,13 +131,13 @@ async def test_what_is_long_is_cut():
     assert len(str(error)) < 500
 
 
-async def test_something_else_than_what_was_asked_for_is_refused():
+async def test_something_else_than_what_was_asked_for_is_no_answer():
     page, noise = Answer(200, b"<html>sign in</html>", "text/html"), Answer(200, b"\xff\xfe")
     answers = iter((page, noise))
     with answering(lambda _: next(answers)) as url:
-        with pytest.raises(LauncherError, match="answered /jobs/x with something else"):
+        with pytest.raises(Unavailable, match="answered /jobs/x with something else"):
             await at(url).read(Thing, "jobs/x")
-        with pytest.raises(LauncherError, match="with something else"):
+        with pytest.raises(Unavailable, match="with something else"):
             await at(url).find(Thing, "jobs/x")
 
 
