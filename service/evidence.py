@@ -21,7 +21,8 @@ from service.ledger.records import Evaluation
 from service.ledger.writer import Writer
 from service.lifecycle import Lifecycle
 from service.link import Handler
-from service.monitoring.account import Brief, account, began, brief, not_loaded
+from service.monitoring.account import Brief, account, began, brief, conclusion, not_loaded
+from service.monitoring.conclusion import Conclusion
 from service.monitoring.label_metrics import LabelMetrics
 from service.monitoring.labelling import Item, take, unseen
 from service.monitoring.monitor import Monitor
@@ -81,7 +82,7 @@ class Evidence:
         self._lifecycle = lifecycle
         self._ledger, self._writer, self._monitor, self._ship = kept
         self._metrics = LabelMetrics(metrics)
-        self._qualities = Qualities(self._ledger, self._writer, self._terms_of)
+        self.qualities = self._qualities = Qualities(self._ledger, self._writer, self._terms_of)
 
     def handlers(self) -> Mapping[str, Handler]:
         """By the name of the question."""
@@ -92,6 +93,20 @@ class Evidence:
             "drift": self._drift,
             "brief": self._brief,
         }
+
+    async def seen(self, model: str) -> tuple[DriftTold, Conclusion] | None:
+        """The champion's traffic and what it comes to with its labels; None where it does not run here."""
+        served = self._lifecycle.of(model)
+        if served is None or served.champion is None:
+            return None
+        drift, since = await self._traffic(model, served.champion)
+        quality = await self._qualities.follow(model, served.champion, since)
+        return drift, conclusion(drift, quality.described())
+
+    async def worth(self, model: str, limit: int) -> list[str]:
+        """The predictions of the champion that are most worth a label."""
+        told = await self._wanted({"model": model, "limit": limit})
+        return [one["prediction_id"] for one in told["wanted"]]
 
     async def watch(self) -> None:
         """Keep what labels say of loaded versions up to date, for as long as this is not cancelled."""
@@ -107,6 +122,7 @@ class Evidence:
         await self._check_known(order.model)
         if await self._writer.run(unseen, self._ledger, order.labels):
             await self._try_to_ship()
+            await self._writer.flush()
         classes = self._qualities.classes(order.model)
         taken = await self._writer.run(take, self._ledger, order.model, order.labels, classes)
         self._metrics.count(order.model, taken)
@@ -120,7 +136,7 @@ class Evidence:
     async def _wanted(self, body: Any) -> Any:
         order = read(body, Version)
         key = (order.model, await self._version(order))
-        _, since = await self._traffic(*key)
+        since = await self._drifting_since(*key)
         terms = await asyncio.to_thread(self._qualities.terms, *key)
         most = max(CHOSEN_FROM, order.limit)
         newest = await self._writer.run(self._ledger.wanted, *key, most, newest=True)
@@ -132,9 +148,11 @@ class Evidence:
         return {"model": order.model, "version": key[1], "wanted": told}
 
     async def _erase(self, body: Any) -> Any:
-        """Whether there was something to forget. Unavailable where a front end does not tell what it holds: it may be there, too."""
+        """Whether there was something to forget. Unavailable where a front end does not tell what it holds, or the ledger cannot be written:
+        it may be there, too."""
         prediction = read(body, Erase).prediction
         await self._ship()
+        await self._writer.flush()
         known = await self._writer.run(self._ledger.predictions, [prediction])
         erased = await self._writer.run(self._ledger.erase, prediction)
         for model in {one.model for one in known}:
@@ -167,7 +185,7 @@ class Evidence:
 
     async def _try_to_follow(self, model: str, version: int) -> None:
         try:
-            _, since = await self._traffic(model, version)
+            since = await self._drifting_since(model, version)
             one = await self._qualities.follow(model, version, since)
             self._metrics.show(model, version, one.described())
         except EvergreenError as error:
@@ -181,9 +199,12 @@ class Evidence:
             drift = self._monitor.report(model, version)
         except NotFound:
             drift = not_loaded(model, version)
-        if drift.verdict != "drift":
-            return drift, None
-        return drift, began(await self._past(model, version), drift.since)
+        return drift, await self._drifting_since(model, version)
+
+    async def _drifting_since(self, model: str, version: int) -> float | None:
+        """From when on rows belong to the drift that is on; None where none is."""
+        called = self._monitor.drifting_since(model, version)
+        return None if called is None else began(await self._past(model, version), called)
 
     async def _past(self, model: str, version: int) -> list[Evaluation]:
         """How the traffic was judged before."""

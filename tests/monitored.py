@@ -37,7 +37,7 @@ async def monitoring(
 ) -> AsyncIterator[Monitored]:
     """A monitor of the versions in `directories` while they are listed in `running`, over a ledger in `state`; all is closed in order."""
     running = [Loaded(*MODEL, directory) for directory in directories]
-    settings = {"state": state} | settings
+    settings = {"state": state, "drift_window": 500} | settings
     ledger = Ledger.of(Settings(**settings))
     writer = Writer(ledger)
     one = Monitor(Settings(**settings), ledger, writer, lambda _: 1, lambda: running, clock)

@@ -11,6 +11,7 @@ from pathlib import Path
 from build import (
     NAMED_TILES,
     PICK,
+    RATE,
     Panel,
     Sections,
     dashboard,
@@ -36,7 +37,22 @@ def top(query: str) -> str:
 SECTIONS: Sections = {
     "Did the traffic move": (
         Panel(
-            "Drift",
+            "Verdict",
+            "What the last windows come to. insufficient: there were too few rows, or the version has no profile.",
+            (
+                (
+                    or_nothing(
+                        f"max by (model, version, verdict) (inference_drift_verdict{PICK}) == 1"
+                    ),
+                    f"{VERSION} {{{{verdict}}}}",
+                ),
+            ),
+            kind="stat",
+            width=6,
+            options=NAMED_TILES,
+        ),
+        Panel(
+            "Drift by kind",
             "1 while two of the last three windows were further from the profile than one in a thousand without drift.",
             (
                 (
@@ -57,7 +73,7 @@ SECTIONS: Sections = {
                     VERSION,
                 ),
             ),
-            width=6,
+            width=4,
         ),
         Panel(
             "Since the last window",
@@ -71,7 +87,7 @@ SECTIONS: Sections = {
                 ),
             ),
             unit="s",
-            width=6,
+            width=4,
         ),
         Panel(
             "How unusual the last hour is",
@@ -82,7 +98,7 @@ SECTIONS: Sections = {
                     "{{model}} {{signal}}",
                 ),
             ),
-            width=6,
+            width=4,
         ),
     ),
     "What moved": (
@@ -252,7 +268,7 @@ SECTIONS: Sections = {
             "1: every request. It is halved while observing takes more than its part of a core, or there are very many rows.",
             (
                 (
-                    'min by (instance) (inference_monitor_sampling_ratio{instance=~".+"})',
+                    "min by (instance) (inference_monitor_sampling_ratio)",
                     "{{instance}}",
                 ),
             ),
@@ -268,6 +284,28 @@ SECTIONS: Sections = {
             "CPU of observing",
             "Cores, beside requests. 0.01 is what it may take in a front end.",
             ((rate("inference_monitor_cpu_seconds_total", "model"), "{{model}}"),),
+        ),
+        Panel(
+            "Ledger away",
+            "1 while it cannot be written: a full disk, a server that is gone. Answers go on; labels are refused until it is back.",
+            (("max by (instance) (inference_ledger_away)", "{{instance}}"),),
+            kind="stat",
+            options=NAMED_TILES,
+        ),
+        Panel(
+            "Records written and dropped",
+            "Per second. Dropped: the ledger was away for so long that there was no room.",
+            (
+                (
+                    f"sum by (kind, outcome) (rate(inference_ledger_records_total{RATE}))",
+                    "{{kind}} {{outcome}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Records that wait",
+            "A second's worth, unless the ledger is away or slow.",
+            (("sum by (kind) (inference_ledger_waiting_records)", "{{kind}}"),),
         ),
     ),
 }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, delete, or_, select, update
+from sqlalchemy import Connection, Select, or_, select, update
 
 from models.errors import Conflict
 from service.ledger.database import Database
@@ -135,12 +135,6 @@ class Jobs:
         with self._database.writing() as connection:
             done = connection.execute(taken.values(driver=driver, driven_until=until))
             return done.rowcount == 1
-
-    def forget(self, job: str) -> None:
-        """Take a job away, with its events."""
-        with self._database.writing() as connection:
-            connection.execute(delete(job_events).where(job_events.c.job == job))
-            connection.execute(delete(jobs).where(jobs.c.id == job))
 
     def _check_alone(self, connection: Connection, job: Job) -> None:
         """Conflict where the model has an active job. The transaction holds the lock that all writers of jobs take."""

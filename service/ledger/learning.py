@@ -41,18 +41,25 @@ class Learning:
 
     def counted(self, model: str, after: int) -> Counted:
         """How many rows were labelled for the first time after a position."""
-        first = (labels.c.model == model, labels.c.counted, labels.c.before.is_(None))
-        new = (*first, labels.c.position > after)
-        truth = CURRENT.label("truth")
-        kept = select(truth, func.count()).join(labels, OF_PAYLOAD).where(*new).group_by(truth)
+        came = labels.alias("came")
+        new = (
+            came.c.model == model,
+            came.c.counted,
+            came.c.before.is_(None),
+            came.c.position > after,
+        )
+        here = and_(came.c.id == payloads.c.id, came.c.row == payloads.c.row)
+        truths = select(CURRENT.label("truth")).select_from(payloads).join(came, here).where(*new)
+        kept = truths.subquery()
+        by_class = select(kept.c.truth, func.count()).group_by(kept.c.truth)
         newest = select(func.max(labels.c.position)).where(labels.c.model == model)
         with self._database.reading() as connection:
             total = connection.execute(
-                select(func.count()).select_from(labels).where(*new)
+                select(func.count()).select_from(came).where(*new)
             ).scalar_one()
-            by_class = {str(name): int(count) for name, count in connection.execute(kept)}
+            found = {str(name): int(count) for name, count in connection.execute(by_class)}
             position = connection.execute(newest).scalar_one() or 0
-        return Counted(int(total), by_class, int(position))
+        return Counted(int(total), found, int(position))
 
     def said(
         self, model: str, since: float | None = None, until: float | None = None

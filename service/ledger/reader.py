@@ -154,45 +154,31 @@ class Reader:
         with self._database.reading() as connection:
             return [(row[0], Block(*row[1:])) for row in connection.execute(question)]
 
-    def newest_blocks(self, model: str, version: int, profile: str, samples: int) -> list[Block]:
-        """The newest blocks of all machines that hold so many samples, or all there are; ordered by (ended_at, machine, number)."""
-        time = tuple_(blocks.c.ended_at, blocks.c.machine, blocks.c.number)
-        newest = of_version(select(*BLOCK), model, version, profile).order_by(
-            blocks.c.ended_at.desc(), blocks.c.machine.desc(), blocks.c.number.desc()
+    def newest_blocks(
+        self, model: str, version: int, profile: str, samples: int
+    ) -> list[tuple[int, Block]]:
+        """The blocks of all machines that came last and hold so many samples, or all there are, each with its position, in the order of arrival."""
+        latest = of_version(select(blocks.c.position, *BLOCK), model, version, profile).order_by(
+            blocks.c.position.desc()
         )
-        found: list[Block] = []
-        held, question = 0, newest
+        found: list[tuple[int, Block]] = []
+        held, question = 0, latest
         with self._database.reading() as connection:
-            while page := [Block(*row) for row in connection.execute(question.limit(64))]:
-                for block in page:
+            while page := connection.execute(question.limit(64)).all():
+                for position, *fields in page:
                     if held >= samples:
                         return found[::-1]
-                    found.append(block)
-                    held += block.samples
-                last = page[-1]
-                question = newest.where(time < (last.ended_at, last.machine, last.number))
+                    found.append((position, Block(*fields)))
+                    held += found[-1][1].samples
+                question = latest.where(blocks.c.position < page[-1].position)
         return found[::-1]
 
-    def last_number(self, model: str, version: int, profile: str, machine: str) -> int:
-        """The highest number of this machine's blocks; 0 before the first."""
-        question = of_version(select(func.max(blocks.c.number)), model, version, profile).where(
-            blocks.c.machine == machine
-        )
-        with self._database.reading() as connection:
-            return connection.execute(question).scalar_one() or 0
-
-    def last_position(self, model: str, version: int, profile: str) -> int:
-        """The position of the block that came last, from any machine; 0 before the first."""
-        question = of_version(select(func.max(blocks.c.position)), model, version, profile)
-        with self._database.reading() as connection:
-            return connection.execute(question).scalar_one() or 0
-
     def evaluations(self, model: str, version: int, limit: int = 100) -> list[Evaluation]:
-        """The newest evaluations of a version, the oldest of them first."""
+        """The evaluations of a version that came last, the oldest of them first."""
         question = (
             select(*EVALUATION)
             .where(evaluations.c.model == model, evaluations.c.version == version)
-            .order_by(evaluations.c.at.desc(), evaluations.c.position.desc())
+            .order_by(evaluations.c.position.desc())
             .limit(limit)
         )
         with self._database.reading() as connection:

@@ -151,7 +151,6 @@ blocks = Table(
     Column("counts", LargeBinary, nullable=False),
     Column("sums", Sums, nullable=False),
     UniqueConstraint("model", "version", "profile", "machine", "number", name="blocks_once"),
-    Index("blocks_by_time", "model", "version", "profile", "ended_at", "machine", "number"),
     Index("blocks_by_arrival", "model", "version", "profile", "position"),
     Index("blocks_by_age", "ended_at"),
     sqlite_autoincrement=True,
@@ -170,7 +169,7 @@ evaluations = Table(
     Column("verdict", Text, nullable=False),
     Column("signals", LargeBinary, nullable=False),
     UniqueConstraint("model", "version", "profile", "at", "n", name="evaluations_once"),
-    Index("evaluations_by_time", "model", "version", "at"),
+    Index("evaluations_by_arrival", "model", "version", "position"),
     Index("evaluations_by_age", "at"),
     sqlite_autoincrement=True,
 )

@@ -5,6 +5,7 @@ they leave are given back to the file system. A transaction that writes takes th
 wait for each other, in other processes too, and what is appended is seen in the order of its positions.
 """
 
+import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+
+log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 10
 NEW_FILE = "auto_vacuum = INCREMENTAL"
@@ -46,6 +49,14 @@ def engine(url: URL) -> Engine:
         empty = connection.execute("PRAGMA page_count").fetchone() == (0,)
         for pragma in (NEW_FILE, *PRAGMAS) if empty else PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").close()
+        record.info["file"] = identity(path)
+
+    @event.listens_for(made, "checkout")
+    def on_checkout(connection: Any, record: Any, proxy: Any) -> None:
+        # What is written to a file that was removed goes with the process, and nobody would hear of it.
+        if identity(path) != record.info["file"]:
+            log.warning("%s was removed, and what was in it; another one is begun", path)
+            raise DisconnectionError("the file was removed")
 
     @event.listens_for(made, "begin")
     def on_begin(connection: Connection) -> None:
@@ -53,6 +64,15 @@ def engine(url: URL) -> Engine:
             connection.exec_driver_sql(f"BEGIN {mode}")
 
     return made
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at `path`; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def away(error: DBAPIError) -> bool:

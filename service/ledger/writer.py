@@ -43,6 +43,7 @@ class Queue:
         self.records: deque[Record] = deque()
         self.written = 0
         self.dropped = 0
+        self.taken = self.removed = 0
         self._room = room
 
     def put(self, records: Sequence[Record]) -> int:
@@ -54,6 +55,7 @@ class Queue:
             self._room -= cost(record)
             self.records.append(record)
             taken += 1
+        self.taken += taken
         self.dropped += len(records) - taken
         return taken
 
@@ -61,6 +63,7 @@ class Queue:
         """The first `count` wait no longer."""
         for _ in range(count):
             self._room += cost(self.records.popleft())
+        self.removed += count
 
 
 def cost(record: Record) -> int:
@@ -114,6 +117,19 @@ class Writer:
             self._changed.notify()
         return await asyncio.wrap_future(future)
 
+    async def flush(self) -> None:
+        """Return when everything that was put so far has been written. Unavailable when it cannot be now: it waits, and nobody finds it."""
+        with self._changed:
+            wanted = [(queue, queue.taken) for queue in self._queues.values()]
+
+        def check() -> None:
+            if any(queue.removed < taken for queue, taken in wanted):
+                raise Unavailable(
+                    "the ledger cannot be written now; what was observed waits", RETRY_SECONDS
+                )
+
+        await self.run(check)
+
     async def expire(self) -> None:
         """Take away all that is too old or too much, letting others in between two steps."""
         while await self.run(self._ledger.expire, time.time()):
@@ -126,6 +142,15 @@ class Writer:
     def dropped(self) -> dict[Kind, int]:
         """How many found no room, or were not what the ledger takes."""
         return {kind: queue.dropped for kind, queue in self._queues.items()}
+
+    def waiting(self) -> dict[Kind, int]:
+        """How many records of each kind are still to be written."""
+        return {kind: len(queue.records) for kind, queue in self._queues.items()}
+
+    @property
+    def away(self) -> bool:
+        """Whether the ledger could not be written the last time that it was tried."""
+        return self._not_before > 0
 
     async def close(self) -> None:
         """Write what waits, and end; what cannot be written any more is dropped and counted."""

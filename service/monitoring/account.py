@@ -9,11 +9,11 @@ import msgspec
 
 from service.ledger.records import Evaluation
 from service.monitoring.conclusion import Conclusion, Findings, concluded
-from service.monitoring.detector import DRIFT, WATCH, Verdict
+from service.monitoring.detector import Verdict
 from service.monitoring.faults import Intake
 from service.monitoring.harm import Harm
 from service.monitoring.quality import Accuracy, ClassAccuracy, Coverage, Delays, Quality
-from service.monitoring.report import DriftTold, ReferenceTold, SignalTold, WindowTold
+from service.monitoring.report import LEVELS, DriftTold, ReferenceTold, SignalTold, WindowTold
 
 
 class Estimated(msgspec.Struct, frozen=True):
@@ -171,7 +171,7 @@ def not_loaded(model: str, version: int) -> DriftTold:
         version=version,
         verdict="insufficient",
         reason=f"{model}/{version} is not loaded here, so it has no traffic",
-        levels={"watch": WATCH, "drift": DRIFT},
+        levels=LEVELS,
         inputs=Intake(0.0, 0, {}, 0.0, 0, 0),
         share=0.0,
     )

@@ -3,7 +3,6 @@
 rows -> Blocks -> Window <- blocks of other machines          Window.due -> compare -> Detector -> Evaluation
 """
 
-import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -14,21 +13,27 @@ from models import profile
 from service.ledger.records import Block, Evaluation
 from service.monitoring.blocks import Blocks
 from service.monitoring.detector import RECENT, Detector, Verdict
-from service.monitoring.window import Counted, Place, Window
+from service.monitoring.window import Counted, Window
 
-USUAL = 500
-"""The largest window without the setting: the verdict is to come within hours where requests are few."""
-LAST = chr(0x10FFFF)
-"""Behind every machine's name."""
+USUAL, SHARE = 500, 0.1
+"""The largest window without the setting: the verdict is to come within hours where requests are few, and in a window of a tenth of the
+reference the luck of its own draw still says little."""
 
 
 class Judge:
     """One version and profile. `largest`: the window that is wanted; the largest that the profile admits up to it is taken."""
 
     def __init__(
-        self, model: str, version: int, reference: profile.Profile, machine: str, largest: int
+        self,
+        model: str,
+        version: int,
+        reference: profile.Profile,
+        machine: str,
+        largest: int | None = None,
     ) -> None:
         self.model, self.version, self.reference = model, version, reference
+        if largest is None:
+            largest = min(USUAL, int(SHARE * reference.rows))
         self.sizes = [n for n in reference.sizes if n <= largest] or [reference.sizes[0]]
         self.window = Window(self.sizes)
         self.detector = Detector()
@@ -37,7 +42,6 @@ class Judge:
         """The last window's."""
         self.counted: Counted | None = None
         self.evaluated_at: float | None = None
-        self._machine = machine
 
     def add(self, at: Sequence[float], bins: np.ndarray, estimates: np.ndarray) -> list[Block]:
         """Rows of this machine; the blocks that they have filled are in the window, and returned to be kept."""
@@ -46,33 +50,31 @@ class Judge:
             self.window.add(block)
         return full
 
-    def resume(self, blocks: Sequence[Block], evaluations: Sequence[Evaluation]) -> None:
-        """Go on from what was kept: the newest blocks, and the last evaluations with the oldest first."""
+    def resume(self, blocks: Sequence[Block], evaluations: Sequence[Evaluation]) -> bool:
+        """Begin again with what was kept: the newest blocks, and the last evaluations, the oldest first.
+
+        Whether the blocks reach back far enough to go on as if there had been no break.
+        """
+        self.window, self.detector = Window(self.sizes), Detector()
+        self.comparison = self.counted = self.evaluated_at = None
         for block in blocks:
             self.window.add(block)
         ours = [one for one in evaluations if one.profile == self.reference.sha256]
         if not ours:
-            return
+            return False
         last = ours[-1]
         self.detector.resume(
             cast(Verdict, last.verdict), since(ours), [one.p for one in ours[-RECENT:]]
         )
-        self.window.judged, self.window.judged_size = (last.at, LAST, 0), last.n
         self.evaluated_at = last.at
-        if (counted := self.window.newest(last.n, self.window.judged)) is not None:
+        whole = self.window.resume(last.at, last.n)
+        if (counted := self.window.last()) is not None:
             self._compare(counted)
+        return whole
 
-    def evaluate(self, settled: float = math.inf) -> list[Evaluation]:
-        """Evaluate every window that is due, of blocks that ended until `settled`. What this machine is to keep of it is returned."""
-        kept: list[Evaluation] = []
-        for n, place in self.window.due(settled):
-            if (counted := self.window.newest(n, place)) is None:
-                continue
-            evaluation = self._judge(counted, place)
-            # All machines come to the same; the one whose block completed the window writes it down.
-            if place[1] == self._machine:
-                kept.append(evaluation)
-        return kept
+    def evaluate(self) -> list[Evaluation]:
+        """Evaluate every window that is due. Machines that share blocks come to the same, and all of them write it down: the first one counts."""
+        return [self._judge(counted, block.ended_at) for block, counted in self.window.due()]
 
     def at(self, n: int) -> profile.Comparison | None:
         """The newest `n` samples, compared now; None while there are fewer."""
@@ -86,16 +88,16 @@ class Judge:
             return {}
         return known.accuracies(self.counted.sums)
 
-    def _judge(self, counted: Counted, place: Place) -> Evaluation:
+    def _judge(self, counted: Counted, at: float) -> Evaluation:
         comparison = self._compare(counted)
-        verdict = self.detector.update(comparison.p, place[0])
-        self.evaluated_at = place[0]
+        verdict = self.detector.update(comparison.p, at)
+        self.evaluated_at = at
         signals = msgspec.json.encode(comparison.signals)
         return Evaluation(
             self.model,
             self.version,
             self.reference.sha256,
-            place[0],
+            at,
             counted.samples,
             comparison.p,
             verdict,

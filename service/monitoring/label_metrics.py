@@ -26,14 +26,14 @@ class LabelMetrics:
         )
         self._delay = Histogram(
             "inference_feedback_delay_seconds",
-            "From a prediction to its label.",
+            "Seconds from a prediction to its label.",
             ("model",),
             buckets=DELAYS,
             registry=registry,
         )
         self._accuracy = gauge(
             "inference_labelled_accuracy_ratio",
-            "Share of right answers among labelled rows, of the newest or of all, with its 95 % interval.",
+            "Share of right answers among labelled rows, 0 to 1, of the newest or of all, with its 95 % interval.",
             "window",
             "bound",
         )

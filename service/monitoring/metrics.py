@@ -6,6 +6,7 @@ machine that shares a ledger, and not for averaging.
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
+from typing import get_args
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -15,6 +16,7 @@ from prometheus_client.core import (
 )
 
 from models.profile import Comparison
+from service.monitoring.detector import Verdict
 from service.monitoring.judge import Judge
 from service.monitoring.seen import CLASSES, CONFIDENCES, Seen
 
@@ -33,7 +35,7 @@ class MonitorMetrics:
         seen = list(self._seen())
         share = GaugeMetricFamily(
             "inference_monitor_sampling_ratio",
-            "The share of the requests that is observed, in the front end that observes the smallest.",
+            "The share of the requests that is observed, 0 to 1, in the front end that observes the smallest.",
         )
         share.add_metric((), self._share())
         yield share
@@ -58,7 +60,7 @@ def answers(seen: Iterable[Seen]) -> Iterator[Metric]:
     )
     confidence = HistogramMetricFamily(
         "inference_prediction_confidence_ratio",
-        "The highest probability of each predicted row, worked out in the same way.",
+        "The highest probability of each predicted row, 0 to 1, worked out in the same way.",
         labels=LABELS,
     )
     for one in seen:
@@ -81,11 +83,11 @@ def bins(judges: Iterable[tuple[Seen, Judge]]) -> Iterator[Metric]:
     )
     reference = GaugeMetricFamily(
         "inference_signal_reference_ratio",
-        "The share of the profile's own rows in each bin.",
+        "The share of the profile's own rows in each bin, 0 to 1.",
         labels=(*LABELS, "signal", "bin"),
     )
     rows = GaugeMetricFamily(
-        "inference_signal_reference_rows", "The rows of the profile.", labels=LABELS
+        "inference_signal_reference_rows", "Rows behind the profile.", labels=LABELS
     )
     for one, judge in judges:
         known = judge.reference
@@ -106,12 +108,12 @@ def scores(judges: Iterable[tuple[Seen, Judge]]) -> Iterator[Metric]:
     """Each signal in the last window."""
     chance = GaugeMetricFamily(
         "inference_signal_drift_pvalue_ratio",
-        "How often a window without drift has some signal as far out as this one.",
+        "How often a window without drift has some signal as far out as this one, 0 to 1.",
         labels=(*LABELS, "signal"),
     )
     score = GaugeMetricFamily(
         "inference_signal_drift_score",
-        "How far the last window's signal is from the reference, by method. They grow as windows get smaller: alert on the p-value.",
+        "How far the last window's signal is from the reference, by method: ks and js from 0 to 1, psi from 0, w1 in the signal's own unit. They grow as windows get smaller: alert on the p-value.",
         labels=(*LABELS, "signal", "method"),
     )
     for one, judge in judges:
@@ -125,6 +127,11 @@ def scores(judges: Iterable[tuple[Seen, Judge]]) -> Iterator[Metric]:
 
 def verdicts(judges: Iterable[tuple[Seen, Judge]]) -> Iterator[Metric]:
     """What the last windows mean."""
+    verdict = GaugeMetricFamily(
+        "inference_drift_verdict",
+        "1 for the verdict on the traffic that holds now, 0 for the others.",
+        labels=(*LABELS, "verdict"),
+    )
     detected = GaugeMetricFamily(
         "inference_drift_detected",
         "1 while signals of this kind have drifted: two of the last three windows were far out.",
@@ -135,15 +142,17 @@ def verdicts(judges: Iterable[tuple[Seen, Judge]]) -> Iterator[Metric]:
     )
     last = GaugeMetricFamily(
         "inference_drift_last_evaluation_timestamp_seconds",
-        "When the last window ended.",
+        "When the last window ended, in seconds since 1970.",
         labels=LABELS,
     )
     accuracy = GaugeMetricFamily(
         "inference_estimated_accuracy_ratio",
-        "The accuracy that answers suggest, without a label: an estimate, blind to what labels mean today.",
+        "The share of right answers, 0 to 1, that the answers themselves suggest: an estimate, blind to what labels mean today.",
         labels=(*LABELS, "method"),
     )
     for one, judge in judges:
+        for name in get_args(Verdict):
+            verdict.add_metric((*of(one), name), float(name == judge.detector.verdict))
         kinds = moved(judge.comparison) if judge.detector.verdict == "drift" else set()
         for kind in KINDS:
             detected.add_metric((*of(one), kind), float(kind in kinds))
@@ -152,7 +161,7 @@ def verdicts(judges: Iterable[tuple[Seen, Judge]]) -> Iterator[Metric]:
             last.add_metric(of(one), judge.evaluated_at)
         for method, value in judge.accuracies().items():
             accuracy.add_metric((*of(one), method), value)
-    yield from (detected, samples, last, accuracy)
+    yield from (verdict, detected, samples, last, accuracy)
 
 
 def moved(comparison: Comparison | None) -> set[str]:

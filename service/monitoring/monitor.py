@@ -1,10 +1,10 @@
 """Control's end: what front ends observed -> ledger, windows, verdicts. It must not know HTTP, engines, or how rows were looked at.
 
     "observed" -> predictions, payloads -> ledger          rows -> Judge -> blocks, evaluations -> ledger
-    a ledger that several machines share -> their blocks -> the same windows everywhere
+    a ledger that several machines share -> blocks of all, as they arrived there -> the same windows everywhere
 
-All of it may fail alone: without a ledger windows are still judged, and a restart forgets them. Rows that fill no block yet are kept over a restart;
-kill -9 loses them, fewer than a block of each version.
+All of it may fail alone: without a ledger a machine judges what it saw itself, and goes on with what the ledger knows when that is back. Rows that
+fill no block yet are kept over a restart; kill -9 loses them, fewer than a block of each version.
 """
 
 import asyncio
@@ -36,13 +36,12 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-EVERY_SECONDS = 1.0
-SETTLE_SECONDS = 3.0
-"""On a ledger that several machines share, a window ends so long ago that everybody has read everybody's blocks."""
 HEARD_SECONDS = 30.0
 """A front end that said nothing for so long has ended."""
 EVALUATIONS = 200
 """How far back the beginning of a verdict is looked for."""
+MOST = 50_000
+"""Samples that are gone back to the last evaluation for, about."""
 REST = "monitoring.msgpack"
 
 Version = tuple[str, int]
@@ -74,8 +73,6 @@ class Monitor:
         self._champion, self._running, self._clock = champion, running, clock
         self._following = asyncio.Lock()
         self._shared = settings.ledger_url is not None
-        self._machine = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-        """One start of one service: nobody else has made blocks under this name."""
         self._seen: dict[Version, Seen] = {}
         self._shares: dict[str, tuple[float, float]] = {}
         self._faults = Faults(clock())
@@ -94,7 +91,10 @@ class Monitor:
             for key, one in loaded.items():
                 known = self._seen.get(key)
                 if known is None or known.variant != one.variant:
-                    self._seen[key] = await asyncio.to_thread(self._open, one)
+                    try:
+                        self._seen[key] = await asyncio.to_thread(self._open, one)
+                    except EvergreenError as error:
+                        log.info("%s/%s cannot be watched: %s", *key, error)
             for seen in self:
                 await self._catch_up(seen)
 
@@ -120,6 +120,13 @@ class Monitor:
             about = "" if version is None else f" version {version}"
             raise NotFound(f"Request for unknown model: '{model[:128]}'{about} is not found")
         return told(seen, self._faults.of(self._clock(), model), self._share())
+
+    def drifting_since(self, model: str, version: int) -> float | None:
+        """When the drift of a version was called that is on; None where none is, or it does not run here."""
+        seen = self._seen.get((model, version))
+        if seen is None or seen.judge is None or seen.judge.detector.verdict != "drift":
+            return None
+        return seen.judge.detector.since
 
     def close(self) -> None:
         """Keep the rows that fill no block yet."""
@@ -175,7 +182,7 @@ class Monitor:
         if reference is None:
             return None, without_profile(manifest)
         largest = settings.drift_window or self._settings.drift_window
-        judge = Judge(manifest.name, manifest.version, reference, self._machine, largest)
+        judge = Judge(manifest.name, manifest.version, reference, new_name(), largest)
         if (rest := self._rest.pop(rest_key(judge), None)) is not None:
             judge.blocks.resume(rest)
         return judge, ""
@@ -186,36 +193,46 @@ class Monitor:
         if judge is None:
             return
         try:
+            if self._shared and self._writer.away:
+                raise Unavailable("it cannot be written")
             if not seen.restored:
                 await self._restore(seen, judge)
-            elif self._shared:
-                await self._read_others(seen, judge)
+            if self._shared:
+                await self._read_all(seen, judge)
         except Unavailable as error:
-            log.info("windows go on without the ledger: %s", error)
-        self._evaluate(judge)
+            log.debug("windows go on without the ledger: %s", error)
+            # What others saw is missing from now on: when it is back, windows begin again with what it knows.
+            seen.restored = seen.restored and not self._shared
+        self._evaluate(seen, judge)
 
     async def _restore(self, seen: Seen, judge: Judge) -> None:
-        key = (judge.model, judge.version)
-        sha256 = judge.reference.sha256
-        position = await self._writer.run(self._ledger.last_position, *key, sha256)
-        blocks = await self._writer.run(
-            self._ledger.newest_blocks, *key, sha256, 2 * judge.sizes[-1]
-        )
+        """Begin with what the ledger knows: what was judged last, and all blocks since then and a window before."""
+        key, sha256 = (judge.model, judge.version), judge.reference.sha256
         evaluations = await self._writer.run(self._ledger.evaluations, *key, EVALUATIONS)
-        judge.resume(blocks, evaluations)
-        seen.position, seen.restored = position, True
+        wanted = 2 * judge.sizes[-1]
+        while True:
+            known = await self._writer.run(self._ledger.newest_blocks, *key, sha256, wanted)
+            # Those of this machine that are on their way come back from a shared ledger, in the order of all.
+            ours = [] if self._shared else judge.window.blocks
+            whole = judge.resume([*(block for _, block in known), *ours], evaluations)
+            if whole or wanted > MOST or sum(block.samples for _, block in known) < wanted:
+                break
+            wanted *= 4
+        seen.position = known[-1][0] if known else 0
+        seen.restored = True
 
-    async def _read_others(self, seen: Seen, judge: Judge) -> None:
-        """What has come into the ledger since the last time."""
+    async def _read_all(self, seen: Seen, judge: Judge) -> None:
+        """What has come into the ledger since the last time, from this machine or another."""
         key = (judge.model, judge.version, judge.reference.sha256)
         while new := await self._writer.run(self._ledger.blocks_after, *key, seen.position):
             for position, block in new:
                 judge.window.add(block)
                 seen.position = position
 
-    def _evaluate(self, judge: Judge) -> None:
-        settled = self._clock() - SETTLE_SECONDS if self._shared else float("inf")
-        self._writer.put("evaluations", judge.evaluate(settled))
+    def _evaluate(self, seen: Seen, judge: Judge) -> None:
+        found = judge.evaluate()
+        if seen.restored or not self._shared:
+            self._writer.put("evaluations", found)
 
     def _record(self, rows: Rows) -> None:
         """Predictions and payloads, whether or not anybody knows the version."""
@@ -245,11 +262,19 @@ class Monitor:
         bins, judge = seen.signals(rows), seen.judge
         if bins is None or judge is None:
             return
-        estimates = column(rows.estimates, "<f4", 2)
-        self._writer.put("blocks", judge.add(column(rows.at, "<f8").tolist(), bins, estimates))
-        # Not before the ledger was asked which windows were judged, and what other machines have seen.
-        if seen.restored and not self._shared:
-            self._evaluate(judge)
+        observed = (column(rows.at, "<f8").tolist(), bins, column(rows.estimates, "<f4", 2))
+        if self._shared and seen.restored:
+            self._writer.put("blocks", judge.blocks.add(*observed))
+            return
+        self._writer.put("blocks", judge.add(*observed))
+        # Not before the ledger was asked which windows were judged.
+        if seen.restored:
+            self._evaluate(seen, judge)
+
+
+def new_name() -> str:
+    """Of a maker of blocks, which it numbers from 1: nobody has made any under this name, nor did this machine before a version was loaded again."""
+    return f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
 
 
 def rest_key(judge: Judge) -> str:

@@ -165,6 +165,8 @@ class Observer:
 
     def _look(self) -> None:
         """Everything that waits, in whichever thread; a failure is logged, and what it was about is lost."""
+        if not self._on:
+            return
         with self._looking:
             try:
                 self._drain_all()

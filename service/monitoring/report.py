@@ -132,19 +132,6 @@ def told(one: Seen, inputs: Intake, share: float) -> DriftTold:
     )
 
 
-def not_loaded(model: str, version: int) -> DriftTold:
-    """Of a version that does not run here."""
-    return DriftTold(
-        model=model,
-        version=version,
-        verdict="insufficient",
-        reason=f"{model}/{version} is not loaded, so nothing of its traffic is seen",
-        levels=LEVELS,
-        inputs=Intake(0.0, 0, {}, 0.0, 0, 0),
-        share=0.0,
-    )
-
-
 def reasoned(judge: Judge, comparison: Comparison) -> str:
     """The verdict in a sentence."""
     moved = [one.name for one in comparison.signals if one.statistic > one.threshold]

@@ -51,7 +51,7 @@ class ObserverTally:
         )
         seconds = CounterMetricFamily(
             "inference_monitor_cpu_seconds",
-            "CPU time that looking at observed rows took, beside requests.",
+            "CPU seconds that looking at observed rows took, beside requests.",
             labels=("model",),
         )
         for model in sorted({*self.sampled, *self._dropped}):

@@ -91,7 +91,7 @@ def test_rows_expire_by_age(url: str) -> None:
     )
     assert ledger.predictions([one.id for one in made]) == made[2:]
     assert [one.prediction for one in ledger.labels_after(*OF)] == made[2:]
-    assert [one.ended_at for one in ledger.newest_blocks(*BY, samples=1000)] == [
+    assert [one.ended_at for _, one in ledger.newest_blocks(*BY, samples=1000)] == [
         one.at for one in made[2:]
     ]
     assert not ledger.expire(now)

@@ -1,6 +1,7 @@
 """A disk that is full, or a database that is away, is said so; nothing is half-written, and what comes back is used again."""
 
 import logging
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,23 @@ def test_a_file_that_is_no_database_is_said_so(tmp_path: Path) -> None:
         ledger.figures()
     assert file.read_bytes() == b"something else" * 1000
     ledger.close()
+
+
+def test_a_file_that_was_removed_is_said_so_and_begun_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'state' / 'ledger.sqlite'}")
+    ledger.add_predictions(ledgers.predictions())
+    shutil.rmtree(tmp_path / "state")
+    made = ledgers.predictions(2)
+    with pytest.raises(Unavailable, match="no such table"):
+        ledger.add_predictions(made)
+    assert "ledger.sqlite was removed" in caplog.text
+    ledger.add_predictions(made)
+    ledger.close()
+    again = Ledger.open(f"sqlite:///{tmp_path / 'state' / 'ledger.sqlite'}")
+    assert again.figures().predictions == 2
+    again.close()
 
 
 def test_a_directory_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from service import settings
 from service.errors import SettingsError
 from service.ledger import schema
 from service.ledger.ledger import Ledger
-from service.ledger.records import DAY, Label, Limits, Prediction
+from service.ledger.records import DAY, Block, Label, Limits, Prediction
 
 OF = (ledgers.MODEL, ledgers.VERSION)
 BY = (*OF, ledgers.PROFILE)
@@ -105,19 +105,23 @@ def test_labels_are_wanted_where_they_tell_most(ledger: Ledger) -> None:
 # Blocks and evaluations
 
 
-def test_newest_blocks_hold_what_was_asked_for_in_one_order_everywhere(ledger: Ledger) -> None:
+def test_newest_blocks_are_those_that_came_last_whatever_their_clocks_say(ledger: Ledger) -> None:
     there = [
-        ledgers.block(number, ended_at=number // 3, machine=machine)
+        ledgers.block(number, ended_at=-number // 3, machine=machine)
         for number in range(150)
         for machine in ("b", "a")
     ]
-    ledger.add_blocks(there[::2])
-    ledger.add_blocks(there[1::2])
-    ordered = sorted(there, key=lambda one: (one.ended_at, one.machine, one.number))
-    assert ledger.newest_blocks(*BY, samples=500) == ordered[-10:]
-    assert ledger.newest_blocks(*BY, samples=501) == ordered[-11:]
-    assert ledger.newest_blocks(*BY, samples=64 * 50) == ordered[-64:]
-    assert ledger.newest_blocks(*BY, samples=10**9) == ordered
+    ledger.add_blocks(there[:130])
+    ledger.add_blocks(there[130:])
+
+    def newest(samples: int) -> list[Block]:
+        return [one for _, one in ledger.newest_blocks(*BY, samples=samples)]
+
+    assert newest(500) == there[-10:]
+    assert newest(501) == there[-11:]
+    assert newest(64 * 50) == there[-64:]
+    assert newest(10**9) == there
+    assert ledger.newest_blocks(*BY, samples=10**9) == ledger.blocks_after(*BY)
     assert ledger.newest_blocks(*OF, "another", samples=500) == []
 
 
@@ -128,13 +132,6 @@ def test_blocks_are_read_on_from_a_position(ledger: Ledger) -> None:
     ledger.add_blocks(there[4:])
     rest = ledger.blocks_after(*BY, position=first[-1][0])
     assert [one for _, one in first + rest] == there
-
-
-def test_a_machine_finds_the_number_of_its_last_block(ledger: Ledger) -> None:
-    assert ledger.last_number(*BY, "one") == 0
-    ledger.add_blocks([ledgers.block(7, 1.0), ledgers.block(9, 1.0, "two")])
-    assert ledger.last_number(*BY, "one") == 7
-    assert ledger.last_number(*BY, "two") == 9
 
 
 def test_the_newest_evaluations_come_oldest_first(ledger: Ledger) -> None:

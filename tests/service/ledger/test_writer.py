@@ -147,6 +147,21 @@ async def test_a_ledger_that_is_away_is_not_asked_with_every_put(
     held.error = None
 
 
+async def test_what_was_put_is_known_to_be_written_or_known_to_wait(
+    writer: Writer, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "RETRY_SECONDS", 0.0)
+    held.error = Unavailable("it is away")
+    writer.put("predictions", ledgers.predictions(3))
+    with pytest.raises(Unavailable, match="what was observed waits"):
+        await writer.flush()
+    assert (writer.away, writer.waiting()["predictions"]) == (True, 3)
+    held.error = None
+    await writer.flush()
+    assert (writer.away, writer.waiting()["predictions"]) == (False, 0)
+    assert held.figures().predictions == 3
+
+
 async def test_records_that_cannot_be_written_do_not_stop_others(
     writer: Writer, held: Held, caplog: pytest.LogCaptureFixture
 ) -> None:

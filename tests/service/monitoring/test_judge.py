@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import profiled
 import pytest
+from msgspec.structs import replace
 
+from models import profile
 from service.ledger.records import Block, Evaluation
 from service.monitoring.judge import Judge
 
@@ -33,6 +35,14 @@ def feed(
 def test_the_largest_admitted_window_up_to_the_setting_is_taken():
     assert judge(largest=500).sizes == [100, 200, 500]
     assert judge(largest=300).sizes == [100, 200]
+
+
+def test_without_the_setting_a_window_has_at_most_a_tenth_of_the_references_rows():
+    reference = profiled.reference()
+    assert reference.rows == 1500
+    assert Judge("toy-image", 1, reference, "here").sizes == [100]
+    assert Judge("toy-image", 1, replace(reference, rows=2100), "here").sizes == [100, 200]
+    assert Judge("toy-image", 1, replace(reference, rows=9000), "here").sizes == [100, 200, 500]
     assert judge(largest=10).sizes == [100]
 
 
@@ -95,16 +105,20 @@ def shared(machines: int) -> Iterator[tuple[str, list[Block]]]:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_eight_machines_that_share_blocks_judge_alike_and_write_each_evaluation_once(seed: int):
+def test_eight_machines_that_share_blocks_come_to_the_same_evaluations(seed: int):
     everybody = dict(shared(8))
     every = [block for blocks in everybody.values() for block in blocks]
+    order = np.random.default_rng(seed).permutation(len(every))
     judges, written = [], []
     for name in everybody:
+        found: list[Evaluation] = []
         one, rng = judge(name), np.random.default_rng([seed, len(judges)])
-        for index in rng.permutation(len(every)):
+        for index in order:
             one.window.add(every[index])
-        written += one.evaluate()
+            if rng.random() < 0.1:  # everybody looks when it likes
+                found += one.evaluate()
         judges.append(one)
+        written.append([*found, *one.evaluate()])
     first = judges[0]
     assert first.comparison is not None
     for one in judges:
@@ -116,18 +130,27 @@ def test_eight_machines_that_share_blocks_judge_alike_and_write_each_evaluation_
             first.detector.verdict,
             first.detector.since,
         )
-    moments = [one.at for one in written]
-    assert len(set(moments)) == len(moments) > 3
+    assert written == [written[0]] * 8
+    assert len(written[0]) > 3
 
 
 @pytest.mark.system
-def test_thirty_days_of_600_requests_an_hour_without_drift_wake_nobody_more_than_once():
-    pool = profiled.bins(profiled.pictures(np.random.default_rng(99), 20_000))
-    one, rng, pages, was = judge(), np.random.default_rng(0), 0, False
+@pytest.mark.parametrize("largest", [200, 500])
+def test_traffic_without_drift_wakes_somebody_at_most_once_in_thirty_days(largest: int):
+    images = profiled.pictures(np.random.default_rng(99), 20_000)
+    pages = [paged(profiled.reference(seed=seed), images, largest) for seed in range(3)]
+    assert sum(pages) <= len(pages), "on average over references, which differ by chance"
+
+
+def paged(reference: profile.Profile, images: np.ndarray, largest: int) -> int:
+    """How often a drift is called in 30 days of 600 requests an hour that are like the reference."""
+    pool = profiled.bins(images, reference)
+    one = Judge("toy-image", 1, reference, "here", largest)
+    rng, pages, was = np.random.default_rng(reference.rows), 0, False
     for hour in range(30 * 24):
         bins = pool[rng.integers(0, len(pool), 600)]
         one.add([3600.0 * hour + 6 * i for i in range(600)], bins, NONE)
         for found in one.evaluate():
             now = found.verdict == "drift"
             pages, was = pages + (now and not was), now
-    assert pages <= 1
+    return pages

@@ -95,6 +95,22 @@ async def test_the_first_rows_of_a_version_that_was_just_loaded_count(
         assert (await feed(one, directory, 60)).waiting == 10
 
 
+async def test_a_version_that_is_loaded_again_goes_on_and_every_block_counts(
+    directory: Path, tmp_path: Path
+):
+    async with monitoring(tmp_path, directory) as (one, ledger, running):
+        await feed(one, directory, 600)
+        (loaded,) = running
+        running.clear()
+        await one.follow()
+        running.append(loaded)
+        await one.follow()
+        told = await feed(one, directory, 500, shift=0.3, seed=2)
+        assert (told.verdict, told.samples) == ("drift", 500)
+        kept = await one._writer.run(ledger.blocks_after, *MODEL, profiled.reference().sha256)
+    assert len(kept) == (600 + 500) / 50
+
+
 async def test_another_profile_starts_its_own_windows(directory: Path, tmp_path: Path):
     async with monitoring(tmp_path, directory) as (one, _, _):
         await feed(one, directory, 500, shift=0.3)
@@ -107,38 +123,68 @@ async def test_another_profile_starts_its_own_windows(directory: Path, tmp_path:
         assert mismatched.samples == 0
 
 
-async def test_machines_that_share_a_ledger_come_to_the_same_verdict(
+async def test_machines_that_share_a_ledger_judge_alike_whatever_their_clocks_and_pace(
     directory: Path, tmp_path: Path
 ):
     url = f"sqlite:///{tmp_path}/shared.sqlite"
-    now = NOW - 9000
-
-    def clock() -> float:
-        return now
-
     async with (
-        monitoring(tmp_path / "one", directory, clock=clock, ledger_url=url) as (one, _, _),
-        monitoring(tmp_path / "two", directory, clock=clock, ledger_url=url) as (two, ledger, _),
+        monitoring(tmp_path / "one", directory, ledger_url=url) as (one, _, _),
+        monitoring(tmp_path / "two", directory, ledger_url=url) as (two, ledger, _),
     ):
         await feed(one, directory, 350, shift=0.2)
-        await feed(two, directory, 350, shift=0.2, seed=2, at=NOW - 8990)
-        await one.follow()
-        assert one.report("toy-image", 1).verdict == "insufficient"  # others may have seen more
+        await one.follow()  # before the other one has seen anything
+        for seed in range(2, 6):  # an hour behind, and it looks less often
+            await feed(two, directory, 150, shift=0.2, seed=seed, at=NOW - 12_600)
+            await feed(one, directory, 90, shift=0.2, seed=10 + seed)
+            await one.follow()
         # Both writers have written before either reads.
         await asyncio.gather(*(m._writer.run(ledger.figures) for m in (one, two)))
-        now = NOW
         for machine in (one, two):
             await machine.follow()
         here, there = one.report("toy-image", 1), two.report("toy-image", 1)
+        async with monitoring(tmp_path / "three", directory, ledger_url=url) as (three, _, _):
+            later = three.report("toy-image", 1)
         written = await two._writer.run(ledger.evaluations, *MODEL)
-    assert here.verdict == there.verdict == "drift"
-    assert (here.p, here.since, here.samples, here.signals) == (
-        there.p,
-        there.since,
-        there.samples,
-        there.signals,
-    )
+    assert (here.verdict, here.samples) == ("drift", 500)
+    for other in (there, later):
+        assert {name: getattr(other, name) for name in SHOWN} == {
+            name: getattr(here, name) for name in SHOWN
+        }
     assert len({found.at for found in written}) == len(written)
+
+
+SHOWN = ("verdict", "p", "samples", "begun_at", "ended_at", "signals", "windows")
+
+
+async def test_a_machine_that_was_cut_off_comes_back_to_the_windows_of_all(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    url = f"sqlite:///{tmp_path}/shared.sqlite"
+    async with (
+        monitoring(tmp_path / "one", directory, ledger_url=url) as (one, ledger, _),
+        monitoring(tmp_path / "two", directory, ledger_url=url) as (two, _, _),
+    ):
+        await feed(two, directory, 600)
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "blocks_after", away)
+            patch.setattr(ledger, "newest_blocks", away)
+            patch.setattr(ledger, "add_evaluations", away)
+            await one.follow()
+            await feed(one, directory, 600, shift=0.3, seed=2)
+            await one.follow()
+            alone = one.report("toy-image", 1)
+            assert (alone.verdict, alone.samples) == ("drift", 500)
+        await asyncio.gather(*(m._writer.run(ledger.figures) for m in (one, two)))
+        for machine in (one, two):
+            await machine.follow()
+        here, there = one.report("toy-image", 1), two.report("toy-image", 1)
+    assert {name: getattr(here, name) for name in SHOWN} == {
+        name: getattr(there, name) for name in SHOWN
+    }
+
+
+def away(*_: Any, **__: Any) -> Any:
+    raise Unavailable("the ledger cannot be reached")
 
 
 async def test_windows_are_judged_while_the_ledger_is_away(directory: Path, tmp_path: Path):
@@ -187,6 +233,15 @@ async def test_a_profile_that_cannot_be_read_is_a_reason_and_no_failure(tmp_path
     (plain / profile.FILE).write_bytes(b"{}")
     async with monitoring(tmp_path, plain) as (one, _, _):
         assert "its profile cannot be used" in one.report("toy-image", 1).reason
+
+
+async def test_a_version_whose_files_have_gone_keeps_no_other_from_being_watched(
+    directory: Path, tmp_path: Path
+):
+    async with monitoring(tmp_path) as (one, _, running):
+        running += [Loaded("toy-gone", 1, tmp_path / "gone"), Loaded(*MODEL, directory)]
+        await one.follow()
+        assert [seen.model for seen in one] == ["toy-image"]
 
 
 async def test_what_is_not_loaded_is_not_found_and_what_is_unloaded_is_forgotten(

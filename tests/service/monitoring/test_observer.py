@@ -116,6 +116,14 @@ def test_nothing_is_observed_where_the_setting_says_so(pictures: Watch):
     assert Observer(Settings()).choose(None, 1, "v2", "id") is None
 
 
+async def test_what_is_off_stays_off_when_control_asks_for_what_was_seen(pictures: Watch):
+    one, control = Observer(Settings(monitor=False)), Control()
+    async with one.telling(control.ask, dict):
+        await one.ship()
+        assert not observe(one, pictures, 1)
+    assert (one.share, control.told) == (0.0, [])
+
+
 async def test_a_full_ring_drops_and_counts(pictures: Watch, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "ROWS", 10)
     one, control = Observer(Settings()), Control()

@@ -83,7 +83,6 @@ def blocks() -> None:
         sqlite_autoincrement=True,
     )
     of = ["model", "version", "profile"]
-    op.create_index("blocks_by_time", "blocks", [*of, "ended_at", "machine", "number"])
     op.create_index("blocks_by_arrival", "blocks", [*of, "position"])
     op.create_index("blocks_by_age", "blocks", ["ended_at"])
 
@@ -104,5 +103,5 @@ def evaluations() -> None:
         sa.UniqueConstraint("model", "version", "profile", "at", "n", name="evaluations_once"),
         sqlite_autoincrement=True,
     )
-    op.create_index("evaluations_by_time", "evaluations", ["model", "version", "at"])
+    op.create_index("evaluations_by_arrival", "evaluations", ["model", "version", "position"])
     op.create_index("evaluations_by_age", "evaluations", ["at"])
