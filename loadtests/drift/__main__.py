@@ -155,7 +155,6 @@ def begin(options: Options) -> Part:
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         scale="quick" if options.quick else "full",
         seed=options.seed,
-        notes=comparison.busy(machine.cores_in_use()),
     )
 
 

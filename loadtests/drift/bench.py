@@ -66,7 +66,7 @@ FULL = Scale(
     seconds=8,
 )
 QUICK = Scale(
-    rows={"images": 1500, "texts": 450},
+    rows={"images": 1000, "texts": 450},
     resamples=5000,
     coarse=1000,
     splits=2,

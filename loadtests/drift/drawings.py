@@ -192,7 +192,7 @@ def courses(found: Found) -> Figure:
     for (above, below), one in zip(panels.T, chosen, strict=True):
         chances(above, one)
         below.plot(one.rows, one.accuracy, color=BLUE, label="accuracy")
-        below.plot(one.rows, one.estimated, color=ORANGE, linestyle="--", label="estimated")
+        below.plot(one.rows, one.estimated, color=ORANGE, linestyle="--", label="estimated (cbpe)")
         below.set(xlabel=f"rows, {one.modality}")
         for axes in (above, below):
             axes.axvline(one.changed, color="#777777", linestyle="--", linewidth=0.8)

@@ -10,6 +10,8 @@ import numpy as np
 
 BOOTSTRAPS = 200
 NORMAL_95 = 1.96
+FINDING = 4
+"""How deep a finding lies in drift.json."""
 
 
 class Verdict(msgspec.Struct, kw_only=True):
@@ -203,8 +205,23 @@ def auroc_interval(
 
 
 def write(found: Found) -> bytes:
-    """As drift.json."""
-    return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+    """As drift.json, each finding on a line of its own."""
+    return laid_out(msgspec.to_builtins(found), FINDING) + b"\n"
+
+
+def laid_out(value: object, depth: int, indent: bytes = b"\n") -> bytes:
+    """JSON whose first `depth` levels are broken into lines."""
+    inner = indent + b" "
+    if depth and value and isinstance(value, dict):
+        lines = [
+            msgspec.json.encode(name) + b": " + laid_out(one, depth - 1, inner)
+            for name, one in value.items()
+        ]
+        return b"{" + inner + (b"," + inner).join(lines) + indent + b"}"
+    if depth and value and isinstance(value, list):
+        lines = [laid_out(one, depth - 1, inner) for one in value]
+        return b"[" + inner + (b"," + inner).join(lines) + indent + b"]"
+    return msgspec.json.encode(value)
 
 
 def read(text: bytes) -> Found:

@@ -109,14 +109,15 @@ class Material:
             self._known[number, resamples] = split, self._build(split.reference, resamples)
         return self._known[number, resamples]
 
-    def population(self, number: int) -> Ours:
-        """The profile of rows that were drawn from the pool as if it were everybody: then all of it, again and again, is new traffic.
+    def population(self, number: int, resamples: int | None = None) -> tuple[np.ndarray, Ours]:
+        """Reference rows that were drawn from the pool as if it were everybody, and their profile.
 
-        Reference and traffic are independent draws of the same population, as in a split, and traffic never comes to an end.
+        Then all of the pool, again and again, is new traffic: both are independent draws of the same population, as in a split, but
+        this traffic never comes to an end, and what little of it a split has does not show.
         """
         size = round(REFERENCE * self.clean.size)
         drawn = self._rng("population", number).integers(self.clean.size, size=size)
-        return self._build(drawn, self.resamples)
+        return drawn, self._build(drawn, resamples or self.resamples)
 
     def window(self, shift: Shift, split: Split, n: int, *number: int) -> Scored:
         """A window of traffic under a shift; another one for every number."""

@@ -43,6 +43,10 @@ class Pool(Protocol):
         """All rows after one change, or as they are."""
         ...
 
+    def committed(self) -> Rows:
+        """Those that the model itself holds out, of which its committed profile was made."""
+        ...
+
 
 def directory(model: str) -> Path:
     """The committed bundle."""
@@ -72,6 +76,9 @@ class Pictures:
             images = self.changes[variant](images, rng)
         return Rows({"image": np.ascontiguousarray(images[:, None])}, self.labels)
 
+    def committed(self) -> Rows:
+        return self.rows(CLEAN, np.random.default_rng())
+
 
 class Series:
     """What people 1-7 did in the last 30 % of their recordings; people 8-10 are the natural shift."""
@@ -81,6 +88,7 @@ class Series:
 
     def __init__(self, rows: int | None = None) -> None:
         _, later, self._unseen = watch.parts()
+        self._held_out = later
         found = overlapping(later)
         chosen = order(len(found.labels), rows)
         self.windows = watch.Windows([found.series[i] for i in chosen], found.labels[chosen])
@@ -100,6 +108,10 @@ class Series:
             change = series.CHANGES[variant]
             windows = [change(one, self.deviation, rng).astype(np.float32) for one in windows]
         return padded_series(windows, self.windows.labels)
+
+    def committed(self) -> Rows:
+        found = watch.windows(self._held_out, seconds(4))
+        return padded_series(found.series, found.labels)
 
 
 class Texts:
@@ -138,28 +150,35 @@ class Texts:
         known = variant not in texts.UNLABELLED
         return self.tokens(changed, self.labels if known else np.full_like(self.labels, -1))
 
+    def committed(self) -> Rows:
+        _, held_out = reviews.rotten_tomatoes()
+        return self.tokens(held_out.texts, held_out.labels)
+
     def tokens(self, found: list[str], labels: np.ndarray) -> Rows:
         """Tokens with their mask. A text that the model refuses is cut to what it takes."""
         longest = self.processor.task.maximum
         ids = np.zeros((len(found), longest), dtype=np.int64)
         mask = np.zeros_like(ids)
+        found = [self.taken(text) for text in found]
         for row, text in enumerate(found):
-            tokens = self.encode(text)
+            tokens = self.processor.row(text)[self.processor.task.ids]
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
         most = int(mask.sum(1).max())
         task = self.processor.task
         inputs: Arrays = {task.ids: ids[:, :most], task.mask: mask[:, :most]}
-        return Rows(inputs, labels)
+        return Rows(inputs, labels, found)
 
-    def encode(self, text: str) -> np.ndarray:
-        """Token numbers of one text."""
+    def taken(self, text: str) -> str:
+        """As much of a text as the model takes."""
         while True:
             try:
-                return self.processor.row(text or "?")[self.processor.task.ids]
+                self.processor.row(text or "?")
             except TooLarge:
                 words = text.split()
                 text = " ".join(words[: 3 * len(words) // 4])
+            else:
+                return text or "?"
 
 
 POOLS: Mapping[str, Callable[[int | None], Pool]] = {

@@ -10,6 +10,8 @@ SUITES = {
     "series": "sensors and unseen people (series)",
     "texts": "writing and other domains (texts)",
 }
+BESIDE = 200
+"""The windows whose false alarms stand beside power."""
 MARKS = {True: "met", False: "**missed**", None: "not measured"}
 CAPTIONS = {
     "false-alarms.svg": "False alarms without a shift; the grey band is the target.",
@@ -115,16 +117,22 @@ def table(heads: list[str], lines: list[str]) -> str:
 
 
 def powers(rates: list[Rate]) -> str:
-    """Means over the shifts of each suite."""
+    """Means over the shifts of each suite, beside the contender's false alarms: power alone is easily had."""
     chosen = [one for one in rates if one.suite in SUITES]
     sizes = sorted({one.n for one in chosen})
+    false = {
+        (r.modality, r.contender): r.rate for r in rates if (r.suite, r.n) == ("clean", BESIDE)
+    }
     lines = []
     for suite, contender in dict.fromkeys((one.suite, one.contender) for one in chosen):
         own = [one for one in chosen if (one.suite, one.contender) == (suite, contender)]
         means = [mean([one.rate for one in own if one.n == n]) for n in sizes]
         cells = ["" if value is None else f"{value:.2f}" for value in means]
+        alarms = false.get((own[0].modality, contender))
+        cells.append("" if alarms is None else f"{alarms:.2f}")
         lines.append(f"| {SUITES[suite]} | {contender} | {' | '.join(cells)} |")
-    return table(["suite", "contender", *(f"n={n}" for n in sizes)], lines)
+    heads = ["suite", "contender", *(f"n={n}" for n in sizes), f"false alarms, n={BESIDE}"]
+    return table(heads, lines)
 
 
 def by_shift(found: Found) -> str:

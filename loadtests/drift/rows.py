@@ -3,7 +3,7 @@
 Rows -> answers (ONNX Runtime, batches of similar length) -> signals -> Scored
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,10 +19,11 @@ THREADS = 2
 
 
 class Rows(NamedTuple):
-    """Padded inputs by name [rows, ...], and labels int64 [rows]; -1 where nobody knows."""
+    """Padded inputs by name [rows, ...], and labels int64 [rows]; -1 where nobody knows. `texts`: what tokens were made from."""
 
     inputs: Arrays
     labels: np.ndarray
+    texts: Sequence[str] = ()
 
     @property
     def size(self) -> int:

@@ -1,7 +1,7 @@
 """One step measured: a server started, checked, loaded, its front-end process looked at before and after. It must not know the plan."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from service.api.infer import Answer
 
 FRONT_END = b"service.frontend"
 WARM_UP_S = 1
+NOTHING: Mapping[str, str] = {}
 
 
 class Running(NamedTuple):
@@ -29,10 +30,12 @@ class Running(NamedTuple):
     subject: Subject
     process: int
     """The one that speaks HTTP."""
+    tree: processes.Tree
+    """All of its processes."""
 
     def url(self, form: Form) -> str:
         """Where requests of a form go."""
-        ours = self.contender is EVERGREEN
+        ours = self.contender.name == EVERGREEN.name
         return self.contender.url(self.job if ours else self.job._replace(model=form))
 
     def bodies(self, form: Form) -> Path:
@@ -41,10 +44,11 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def evergreen(subject: Subject) -> Iterator[Running]:
-    """`evergreen serve` with one model, its answers compared with ONNX Runtime's in both forms."""
-    with started(EVERGREEN, subject, subject.file.model, {}) as running:
-        measure.check(EVERGREEN, running.url("JSON"), subject.requests, subject)
+def evergreen(subject: Subject, settings: Mapping[str, str] = NOTHING) -> Iterator[Running]:
+    """`evergreen serve` with one model, its answers compared with ONNX Runtime's in both forms. `settings` go into its environment."""
+    contender = EVERGREEN._replace(environ=lambda job: {**EVERGREEN.environ(job), **settings})
+    with started(contender, subject, subject.file.model, {}) as running:
+        measure.check(contender, running.url("JSON"), subject.requests, subject)
         check_binary(running)
         yield running
 
@@ -78,13 +82,13 @@ def started(
         for form in FORMS:
             load.write(folder / form, (bodies.sent(row, form) for row in subject.rows))
         with serving.serving(contender, job, subject.requests[0]) as server:
-            yield Running(contender, job, subject, front_end(server.tree, contender))
+            yield Running(contender, job, subject, front_end(server.tree, contender), server.tree)
 
 
 def front_end(tree: processes.Tree, contender: Contender) -> int:
     """The process that speaks HTTP: Evergreen's front end, or the only one that there is."""
     alive = list(tree.alive())
-    if contender is EVERGREEN:
+    if contender.name == EVERGREEN.name:
         alive = [
             pid
             for pid in alive

@@ -9,7 +9,7 @@ import numpy as np
 
 from loadtests.drift.bench import Bench, Steps
 from loadtests.drift.found import Rate, Verdict, interval
-from loadtests.drift.material import Material, Ours, Split
+from loadtests.drift.material import Material, Ours
 from loadtests.drift.rivals.kolmogorov import ANY_COLUMN, BBSDS, any_column, bbsds
 from loadtests.drift.rows import Scored
 
@@ -63,7 +63,7 @@ def split_alarms(
     split, ours = material.split(number, bench.scale.coarse)
     traffic = material.clean.rows(split.traffic)
     bins = ours.bins(traffic)
-    rivals = contenders(material, split, ours)[1:] if number < bench.scale.rivals else []
+    rivals = contenders(material, split.reference, ours)[1:] if number < bench.scale.rivals else []
     for n in sizes or ours.profile.sizes:
         rng = np.random.default_rng([bench.seed, 1, number, n])
         windows = np.array(
@@ -76,9 +76,9 @@ def split_alarms(
             alarms.setdefault((name, n), []).append(float(np.mean(told)))
 
 
-def contenders(material: Material, split: Split, ours: Ours) -> list[tuple[str, Test]]:
-    """Everybody's test against the same reference."""
-    reference = material.clean.rows(split.reference)
+def contenders(material: Material, rows: np.ndarray, ours: Ours) -> list[tuple[str, Test]]:
+    """Everybody's test against the same reference, of these rows."""
+    reference = material.clean.rows(rows)
     return [
         (OURS, ours.p),
         (ANY_COLUMN, any_column(reference).p),

@@ -4,7 +4,7 @@ import re
 from statistics import median
 from typing import NamedTuple
 
-from loadtests.compare import load, rows, serving
+from loadtests.compare import comparison, load, machine, rows, serving
 from loadtests.compare.errors import NotMeasured
 from loadtests.drift.bench import Bench, Steps
 from loadtests.drift.found import Verdict
@@ -32,6 +32,7 @@ def run(bench: Bench) -> Steps:
     """Pairs, each in the other order than the one before."""
     if why := load.available():
         raise NotMeasured(why)
+    bench.found.notes += comparison.busy(machine.cores_in_use())
     pairs = []
     count = ALTERNATIONS if bench.scale.seconds > 1 else 1
     for number in range(count):

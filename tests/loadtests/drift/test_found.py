@@ -108,7 +108,9 @@ def test_estimates_are_judged_over_covariate_shifts() -> None:
     cbpe, atc = power.estimate_verdicts([effect(0.1, 0.1), effect(0.5, 0, covariate=False)])
     assert (cbpe.value, cbpe.met) == (pytest.approx(0), True)
     assert (atc.value, atc.met) == (pytest.approx(10), False)
-    assert cbpe.note == "without noise large 0.0; over other shifts 40.0; worst: a"
+    assert cbpe.note.startswith(
+        "median 0.0; rabanser 0.0; without noise large 0.0; over other shifts 40.0; "
+    )
 
 
 def found_by(**findings: Any) -> Found:
@@ -139,7 +141,7 @@ def test_what_is_written_is_read_back_and_told() -> None:
         rates=[rate(OURS, 0.5), rate(OURS, 0.04, suite="clean", shift="none", low=0.03, high=0.05)],
         effects=[effect(0.2, 0.1), effect(0.01, 0.1, shift="b")],
         courses=[course],
-        verdicts=[Verdict(id="A10", what="merging", value=1, least=1), a1],
+        verdicts=[Verdict(id="A10", what="merging", value=1.0, least=1.0), a1],
         notes=["busy"],
     )
     assert write(read(write(found))) == write(found)
@@ -154,3 +156,15 @@ def test_what_is_written_is_read_back_and_told() -> None:
     assert "| images | Evergreen | 0.040 ± 0.010 (10) |" in page
     assert "| power | 2026-01-01 |  | 1 | 0 | busy |" in page
     assert report.line(a1).startswith("met      A1")
+
+
+def test_power_stands_beside_false_alarms() -> None:
+    rates = [rate(OURS, 0.5), rate(OURS, 0.9, shift="b"), rate(OURS, 0.04, suite="clean")]
+    assert "| Rabanser's suite (pictures) | Evergreen | 0.70 | 0.04 |" in report.powers(rates)
+
+
+def test_each_finding_is_a_line() -> None:
+    text = write(found_by(rates=[rate(OURS, 0.5), rate(BBSDS, 0.4)]))
+    (line,) = [one for one in text.splitlines() if b'"BBSDs"' in one]
+    assert line.strip().startswith(b"{")
+    assert line.strip().endswith(b"}")

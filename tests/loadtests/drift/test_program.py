@@ -121,14 +121,14 @@ def test_false_alarms_are_counted_for_everybody_in_every_size(tmp_path: Path) ->
     assert np.mean(ours) < 0.15 < np.mean(naive)
 
 
-@pytest.mark.system
-@pytest.mark.usefixtures("had")
 def test_a_part_that_is_measured_again_leaves_the_others(tmp_path: Path) -> None:
-    first = quick(tmp_path, "merging")
-    both = quick(tmp_path, "causes")
-    assert list(both.parts) == ["merging", "causes"]
-    assert both.parts["merging"] == first.parts["merging"]
-    assert isinstance(both.parts["causes"], Part)
+    empty = Found(machine={}, versions={})
+    first, again, other = (Part(date=f"2026-01-0{day}") for day in (1, 2, 3))
+    program.publish(empty, "merging", other, tmp_path)
+    program.publish(empty, "power", first, tmp_path)
+    found = program.publish(empty, "power", again, tmp_path)
+    assert list(found.parts.items()) == [("power", again), ("merging", other)]
+    assert read((tmp_path / "drift.json").read_bytes()) == found
 
 
 @pytest.mark.system
