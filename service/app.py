@@ -26,11 +26,13 @@ from service.api.diagnostics import Diagnostics
 from service.api.drift import DriftReports
 from service.api.feedback import Erasure, Feedback
 from service.api.health import Health
+from service.api.hooks import Hooks
 from service.api.infer import InferRoute
 from service.api.inference import Inference
 from service.api.lifecycle import Lifecycle
 from service.api.predictions import Predictions
 from service.api.repository import Repository
+from service.api.retrainings import Retrain, Retrainings
 from service.link import Handler, Link
 from service.monitoring.observer import Observer
 from service.predictor import Predictor
@@ -108,6 +110,9 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
             Erasure,
             DriftReports,
             Lifecycle,
+            Retrain,
+            Retrainings,
+            Hooks,
             Inference,
             Diagnostics,
             Repository,

@@ -25,11 +25,15 @@ from service.errors import SettingsError
 from service.evidence import Evidence, Kept
 from service.front_ends import FrontEnds
 from service.ledger.ledger import Ledger
+from service.ledger.metrics import LedgerMetrics
 from service.ledger.writer import Writer
 from service.lifecycle import Lifecycle
 from service.link import Handler
 from service.monitoring.monitor import Loaded, Monitor
 from service.questions import Questions
+from service.retraining import wiring
+from service.retraining.answers import Answers
+from service.retraining.place import Place
 from service.routing import Split, Table
 from service.settings import Settings
 from service.statistics import model_statistics
@@ -64,14 +68,18 @@ class Control:
         self.lifecycle = Lifecycle(settings, self.deployments, self.publish, self._steering.mirror)
         self.monitor = Monitor(settings, self.ledger, self.writer, self._champion, self._running)
         counts.registry.register(self.monitor.metrics)
+        counts.registry.register(LedgerMetrics(self.writer))
         kept = Kept(self.ledger, self.writer, self.monitor, self._ship)
         self._evidence = Evidence(settings, self.lifecycle, kept, counts.registry)
+        place = Place(settings, self.ledger, self.writer, self.lifecycle, self._figures)
+        self.retraining = wiring.loop(place, self._evidence, counts)
         handlers: dict[str, Handler] = {
             "observed": self.monitor.take,
             "metrics": self.metrics_page,
             "statistics": self.statistics,
             **Questions(self.lifecycle, self._steering).handlers(),
             **self._evidence.handlers(),
+            **Answers(self.retraining).handlers(),
         }
         self.front_ends = FrontEnds(settings, self._runtime, handlers, counts)
 
@@ -94,6 +102,7 @@ class Control:
         self._background(self._steering.watch(self.lifecycle))
         self._background(self._expire())
         self._background(self._evidence.watch())
+        self.retraining.start()
 
     async def run(self) -> None:
         """Stay until SIGTERM or SIGINT."""
@@ -108,6 +117,7 @@ class Control:
         """Answer what was accepted, then end every process and socket."""
         grace = self.settings.drain_timeout_s
         deadline = time.monotonic() + grace
+        await self.retraining.close()  # or a job would hear that everything is refused now
         await self.lifecycle.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace / 2):

@@ -159,10 +159,16 @@ class Lifecycle:
         order = Order(who, reason, if_champion, force)
         await self._do(model, object(), lambda served: self._swaps.promote(served, version, order))
 
-    async def rollback(self, model: str, *, who: str, reason: str = "") -> None:
-        """Let the previous champion answer again: at once while it is kept warm, after a load otherwise. Conflict when there is none."""
+    async def rollback(
+        self, model: str, *, who: str, reason: str = "", if_champion: int | None = None
+    ) -> None:
+        """Let the previous champion answer again: at once while it is kept warm, after a load otherwise.
 
-        await self._do(model, object(), lambda served: self._swaps.roll_back(served, who, reason))
+        Conflict when there is none, or the champion is another than `if_champion`.
+        """
+
+        order = Order(who, reason, if_champion)
+        await self._do(model, object(), lambda served: self._swaps.roll_back(served, order))
 
     async def share(self, model: str, split: Split) -> None:
         """Let a canary answer some clients, and a shadow copies of requests; both are loaded first. None ends it."""

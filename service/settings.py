@@ -117,8 +117,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How long accepted requests may take after SIGTERM."""
     monitor: bool = True
     """Observe requests: what signals of the traffic look like beside the model's profile, and what was predicted, so that labels can join."""
-    drift_window: Positive = 500
-    """The rows in a window of traffic that is compared with the profile: the largest that the profile admits up to this one."""
+    drift_window: Positive | None = None
+    """The rows in a window of traffic that is compared with the profile: the largest that the profile admits up to this one. Not set: up to 500,
+    and a tenth of the rows behind the profile."""
     observe_rows_per_s: Annotated[float, msgspec.Meta(gt=0)] = 100.0
     """Beyond so many rows a second, over ten seconds, only a share of the requests is observed: half, a quarter, and so on."""
     monitor_cpu_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01

@@ -32,7 +32,7 @@ async def no_mirror(served: Served, candidate: Deployment) -> None:
 
 
 class Order(NamedTuple):
-    """What a promotion is asked with. `force` leaves the comparison out."""
+    """What a promotion or a rollback is asked with. `force` leaves the comparison out."""
 
     who: str
     reason: str = ""
@@ -81,9 +81,10 @@ class Swaps:
                 )
         await self.switch(served, candidate)
 
-    async def roll_back(self, served: Served, who: str, reason: str) -> None:
-        """At once while the version before is warm, after a load otherwise. Conflict when there is none."""
+    async def roll_back(self, served: Served, order: Order) -> None:
+        """At once while the version before is warm, after a load otherwise. Conflict when there is none, or somebody was first."""
         look = await self._versions.look(served.name)
+        check_champion(look.state, order.if_champion)
         to = look.state.aliases.get(PREVIOUS)
         if to is None:
             raise Conflict(f"'{served.name}' has nothing to go back to: none is its previous")
@@ -93,8 +94,8 @@ class Swaps:
                 self._versions.registry.rollback,
                 served.name,
                 if_champion=champion_of(found.state),
-                who=who,
-                why=reason,
+                who=order.who,
+                why=order.reason,
             )
         await self.switch(served, candidate, back=True)
 

@@ -17,6 +17,17 @@ from service.link import Link
 from service.settings import Settings
 
 EVIDENCE = ("feedback", "wanted", "erase", "drift", "brief", "observed")
+RETRAINING = (
+    "retrain",
+    "retrainings",
+    "retraining",
+    "retraining cancel",
+    "retraining approve",
+    "retraining reject",
+    "retraining events",
+    "retraining logs",
+    "retrainable",
+)
 TABLE = {
     "number": 1,
     "ready": True,
@@ -47,7 +58,7 @@ class FrontEnd:
         questions = ("metrics", "statistics", "load", "unload", "promote", "rollback", "traffic")
         handlers = {
             name: functools.partial(self._answer, name)
-            for name in (*questions, *EVIDENCE, "lifecycle", "index")
+            for name in (*questions, *EVIDENCE, *RETRAINING, "lifecycle", "index")
         }
         link = Link(handlers, "front end")
 

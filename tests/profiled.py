@@ -32,9 +32,9 @@ def answers(images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def reference(model: str = "toy-image", version: int = 1) -> profile.Profile:
-    """The profile of toy-image, from rows of its own."""
-    images = pictures(np.random.default_rng(0), ROWS)
+def reference(model: str = "toy-image", version: int = 1, seed: int = 0) -> profile.Profile:
+    """The profile of toy-image, from rows of its own: others with another seed."""
+    images = pictures(np.random.default_rng(seed), ROWS)
     outputs = answers(images)
     labels = outputs["probabilities"].argmax(axis=1)
     directory = Path(__file__).parent  # no file of the bundle is needed for pictures
@@ -42,18 +42,18 @@ def reference(model: str = "toy-image", version: int = 1) -> profile.Profile:
     return profile.build(_manifest(model, version), directory, [batch], ABOUT)
 
 
-def image(root: Path, version: int = 1) -> Path:
+def image(root: Path, version: int = 1, name: str = "toy-image") -> Path:
     """toy-image with its profile in the bundle."""
-    directory = toys.image(root, version=version)
-    known = msgspec.structs.replace(reference(), version=version)
+    directory = toys.image(root, name, version)
+    known = msgspec.structs.replace(reference(), model=name, version=version)
     profile.write(directory, known)
     bundle.write(directory, bundle.read(directory))
     return directory
 
 
-def bins(images: np.ndarray) -> np.ndarray:
+def bins(images: np.ndarray, known: profile.Profile | None = None) -> np.ndarray:
     """Where the signals of `images` and of their answers fall: uint8 [rows, signals]."""
-    known = reference()
+    known = known or reference()
     panel = profile.panel(_manifest("toy-image", 1), Path(), known)
     return known.bins(panel.values({"image": images}, answers(images)))
 

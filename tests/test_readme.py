@@ -50,6 +50,14 @@ def test_a_pasted_curl_line_answers_as_printed(served: tuple[str, Path], line: s
     )  # another processor picks another variant
 
 
+def test_a_label_sent_back_as_printed_is_accepted(served: tuple[str, Path]):
+    url, folder = served
+    lines, printed = re.findall(r"```sh\n(ID=.*?)\n```\n```json\n(.*?)\n```", README, re.DOTALL)[0]
+    line = lines.replace("http://127.0.0.1:8000", url)
+    done = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads(printed)
+
+
 def test_the_start_prints_the_lines_of_the_readme(served: tuple[str, Path]):
     url, folder = served
     printed = (folder / "evergreen.log").read_text()

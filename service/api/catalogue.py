@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from models import bundle
+from service.errors import Unavailable
 from service.link import Link
 from service.monitoring.account import Brief
 from service.routing import Router, Split, Target
@@ -29,7 +30,8 @@ class ModelView(msgspec.Struct):
 
     `canary` and `shadow` say who gets requests beside the champion and what came of it, `note` what was last done to them without
     being asked; `history` are the last changes of who answers, oldest first. `drift`: the champion's traffic and labels, where it is
-    loaded and asked for by its name.
+    loaded and asked for by its name. `retrainable`: whether it can be trained again here, and in `retraining` why not, and the job that is under
+    way; null where that cannot be told now.
     """
 
     name: str
@@ -43,6 +45,8 @@ class ModelView(msgspec.Struct):
     note: str | None = None
     history: list[dict[str, Any]] = []
     drift: Brief | None = None
+    retrainable: bool | None = None
+    retraining: dict[str, Any] | None = None
 
 
 class Catalogue(Controller):
@@ -64,7 +68,18 @@ class Catalogue(Controller):
         (told,) = (await link.ask("lifecycle", {"model": name}))["models"]
         model = whole(router, told)
         model.drift = msgspec.convert(await link.ask("brief", {"model": name}), Brief | None)
+        await tell_retraining(link, model)
         return model
+
+
+async def tell_retraining(link: Link, model: ModelView) -> None:
+    """Whether it can be trained again; where the ledger is away the page has to do without."""
+    try:
+        told = await link.ask("retrainable", {"model": model.name})
+    except Unavailable:
+        return
+    model.retrainable = told["retrainable"]
+    model.retraining = {name: value for name, value in told.items() if name != "retrainable"}
 
 
 def view(router: Router, name: str) -> ModelView:

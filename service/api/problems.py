@@ -43,7 +43,6 @@ STATUSES: tuple[tuple[type[EvergreenError], int], ...] = (
     (errors.DeadlineExceeded, 504),
     (errors.ClientGone, 408),  # nobody is there to read it
     (errors.EngineError, 500),
-    (errors.LauncherError, 502),
     (BundleError, 409),  # a version that somebody asked for, and that cannot be
     (RegistryUnavailable, 503),
 )

@@ -44,6 +44,9 @@ class Lifeline:
         asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
 
     def _heard(self, gone: Callable[[], None]) -> None:
-        if not self._socket.recv(1024):
-            asyncio.get_running_loop().remove_reader(self._socket)
-            gone()
+        # One that is killed before it has read everything leaves an error in place of an end, and it is told once.
+        with contextlib.suppress(ConnectionError):
+            if self._socket.recv(1024):
+                return
+        asyncio.get_running_loop().remove_reader(self._socket)
+        gone()

@@ -17,13 +17,13 @@ class Retraining(Policy, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     recipe: str | None = None
     """Which recipe trains the model: its name, or the path of a file that holds one. Not set: the recipe with the model's name."""
-    base_share: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.8
-    """The share of rows from the recipe's own data in every batch: what keeps old knowledge."""
+    base_share: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
+    """The share of rows from the recipe's own data in every batch: what keeps old knowledge. Not set: what the recipe says."""
     seed: int = 1
     held_out: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.25
     """The share of labelled rows, of each class the newest, that are not trained on but judge the challenger."""
-    most_of_source: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.8
-    """The most that one of several sources of labels may give of all: what is more is left out, the oldest first."""
+    most_of_source: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    """The share of all labels that one of several sources may give: what is more is left out, the oldest first. Worth setting where strangers label."""
     most_hours: Annotated[float, msgspec.Meta(gt=0)] = 6.0
     """A training that takes longer is given up."""
     gate: Limits = Limits()

@@ -137,7 +137,8 @@ def patient(facts: Facts, policy: Policy) -> Iterator[Condition]:
     hours = (facts.now - facts.begun[0]) / HOUR if facts.begun else float("inf")
     since = "none before" if hours == float("inf") else f"the last began {hours:.1f} h ago"
     text = f"{since}, {policy.cooldown_h:g} h have to pass"
-    yield Condition("cooldown", hours >= policy.cooldown_h, hours, policy.cooldown_h, text)
+    value = hours if facts.begun else policy.cooldown_h  # JSON has no infinity
+    yield Condition("cooldown", hours >= policy.cooldown_h, value, policy.cooldown_h, text)
     lately = sum(facts.now - at < WEEK for at in facts.unasked)
     text = f"{lately} trainings in seven days that nobody asked for, fewer than {policy.most_a_week} are allowed"
     yield Condition("rate", lately < policy.most_a_week, lately, policy.most_a_week, text)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import profiled
 import pytest
 import toys
 from live import serving, until
@@ -17,6 +19,9 @@ from prometheus_client import CollectorRegistry
 
 from models import bundle
 from service import examples, metrics, snapshots, tallies
+from service.ledger.ledger import Ledger
+from service.ledger.metrics import LedgerMetrics
+from service.ledger.writer import Writer
 from service.monitoring.label_metrics import LabelMetrics
 from service.monitoring.metrics import MonitorMetrics
 from service.monitoring.tallies import ObserverTally
@@ -36,20 +41,21 @@ def panels(name: str) -> list[dict[str, Any]]:
     return [panel for panel in document["panels"] if panel["type"] != "row"]
 
 
-def targets() -> list[tuple[str, str, str]]:
-    """(panel, query, legend) of every query on the dashboards."""
+def targets(*names: str) -> list[tuple[str, str, str]]:
+    """(panel, query, legend) of every query on the dashboards with these names, on all without one."""
     return [
         (p["title"], t["expr"], t["legendFormat"])
-        for name in DASHBOARDS
+        for name in names or DASHBOARDS
         for p in panels(name)
         for t in p["targets"]
     ]
 
 
-def counted() -> set[str]:
+def counted(writer: Writer) -> set[str]:
     """Every metric that the service exposes, by the name that samples of a counter or a gauge carry."""
     control, labels = metrics.ControlMetrics(), CollectorRegistry()
     control.registry.register(MonitorMetrics(lambda: (), lambda: 1.0))
+    control.registry.register(LedgerMetrics(writer))
     LabelMetrics(labels)
     front_end = tallies.FrontEndMetrics()
     front_end.registry.register(ObserverTally())
@@ -112,14 +118,29 @@ def asker(client: httpx.Client, prometheus: str) -> Callable[[str], list[dict[st
     return ask
 
 
+def watch(client: httpx.Client) -> None:
+    """Enough pictures for a verdict, and a label."""
+    images = profiled.pictures(np.random.default_rng(1), 60)
+    given = {"name": "image", "shape": images.shape, "datatype": "FP32"}
+    body = {"inputs": [given | {"data": images.ravel().tolist()}]}
+    answer = client.post("/v2/models/toy-image/infer", json=body)
+    assert answer.status_code == 200, answer.text
+    label = {"prediction_id": answer.headers["Prediction-Id"], "label": "light"}
+    answer = client.post("/v1/models/toy-image/feedback", json={"labels": [label]})
+    assert answer.json()["accepted"] == 1
+
+
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[dict[str, Any]]]]:
     """What Prometheus answers to each query, after load on every toy that spans several scrapes."""
     program("prometheus")
     directory = tmp_path_factory.mktemp("dashboard")
-    repository = toys.repository(directory / "repository")
+    repository = directory / "repository"
+    for make in (profiled.image, toys.series, toys.text):
+        make(repository)
+    everything = {"observe_rows_per_s": "100000", "monitor_cpu_share": "1"}
     with (
-        serving(repository, directory) as service,
+        serving(repository, directory, **everything) as service,
         scraping(service.said, directory) as prometheus,
         httpx.Client(base_url=service.said, timeout=60) as client,
     ):
@@ -127,10 +148,15 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list
 
         def seen() -> bool:
             load(client, repository)
-            rates = ask('rate(inference_requests_total{model=~"$model"}[$__rate_interval]) > 0')
-            return len(rates) == 2 * len(TOYS)
+            watch(client)
+            each = 'sum by (model, status) (rate(inference_requests_total{model=~"$model"}[$__rate_interval]))'
+            rates = ask(f"{each} > 0")
+            judged = ask("inference_drift_window_samples > 0")
+            labelled = ask("inference_labelled_rows > 1")
+            scored = ask("model_signal:psi_z:1h")
+            return len(rates) == 2 * len(TOYS) and bool(judged and labelled and scored)
 
-        until(seen, "a rate of every model's answers and errors")
+        until(seen, "a rate of every model's answers and errors, a verdict and a label")
         yield {query: ask(query) for _, query, _ in targets()}
 
 
@@ -143,8 +169,12 @@ def test_dashboard_is_what_its_generator_writes(name: str, monkeypatch: pytest.M
     assert document == build.dashboard(name, sections)
 
 
-def test_dashboards_read_every_metric_that_is_counted_and_no_other() -> None:
-    assert drawn() == counted()
+async def test_dashboards_read_every_metric_that_is_counted_and_no_other(tmp_path: Path) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
+    writer = Writer(ledger)
+    assert drawn() == counted(writer)
+    await writer.close()
+    ledger.close()
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
@@ -170,6 +200,9 @@ def test_every_query_on_models_follows_the_model_that_is_picked() -> None:
         "inference_front_ends",
         "inference_front_end_restarts_total",
         "inference_monitor_sampling_ratio",
+        "inference_ledger_away",
+        "inference_ledger_records_total",
+        "inference_ledger_waiting_records",
     }
 
 
@@ -196,6 +229,20 @@ def test_query_returns_figures_with_the_labels_of_its_legend(
     named = [s["metric"] for s in series if s["metric"]]
     assert [labels for labels in named if not wanted <= labels.keys()] == []
     assert named or "on () vector(0)" in query
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("panel", "query"),
+    [(panel, query) for panel, query, _ in targets("drift") if "ledger" not in query],
+)
+def test_the_drift_dashboard_shows_the_model_that_is_watched(
+    answers: dict[str, list[dict[str, Any]]], panel: str, query: str
+) -> None:
+    named = [s["metric"] for s in answers[query] if s["metric"]]
+    assert named, f"{panel} shows nothing of a model with a profile, traffic and labels"
+    if "instance" not in named[0]:
+        assert "toy-image" in {one["model"] for one in named}
 
 
 @pytest.mark.system

@@ -126,18 +126,18 @@ def test_alerts_on_faults_harm_silence_and_drops(tmp_path: Path):
         series("inference_drift_last_evaluation_timestamp_seconds", "60x200"),
         series("inference_monitor_sampled_total", rate),
         series("inference_monitor_dropped_total", "0+50x200"),
+        {"series": 'inference_ledger_away{instance="a"}', "values": "1x200"},
     ]
+    model, version = {"model": "m"}, {"model": "m", "version": "1"}
+    retrain = {"action": "retrain"}
     expected = {
-        "ModelDrift": {"kind": "input", "severity": "warning", "action": "retrain", "version": "1"},
-        "ModelAccuracyBelowTolerance": {
-            "severity": "critical",
-            "action": "retrain",
-            "version": "1",
-        },
-        "ModelInputsInvalid": {"severity": "critical"},
-        "ModelFeedbackStalled": {"severity": "info"},
-        "ModelDriftMonitorStale": {"severity": "warning", "version": "1"},
-        "ModelMonitorDrops": {"severity": "info"},
+        "ModelDrift": version | retrain | {"kind": "input", "severity": "warning"},
+        "ModelAccuracyBelowTolerance": version | retrain | {"severity": "critical"},
+        "ModelInputsInvalid": model | {"severity": "critical"},
+        "ModelFeedbackStalled": model | {"severity": "info"},
+        "ModelDriftMonitorStale": version | {"severity": "warning"},
+        "ModelMonitorDrops": model | {"severity": "info"},
+        "LedgerAway": {"instance": "a", "severity": "warning"},
     }
     document = yaml.safe_load(RULES.read_text())
     told = {
@@ -153,8 +153,8 @@ def test_alerts_on_faults_harm_silence_and_drops(tmp_path: Path):
         if not re.search("invalid|dropped|evaluation", one["series"])
     ]
     for name, labels in expected.items():
-        assert fires(tmp_path, given, name, {"model": "m"} | labels)
-        assert not fires(tmp_path, quiet, name, {"model": "m"} | labels)
+        assert fires(tmp_path, given, name, labels)
+        assert not fires(tmp_path, quiet, name, labels)
 
 
 def fires(directory: Path, given: Series, name: str, labels: dict[str, str]) -> bool:

@@ -316,6 +316,9 @@ def test_labels_of_a_version_that_is_not_loaded_any_more_still_count(
     assert client.drift(TURNED, version=1)["accuracy"]["overall"]["n"] == 1
     live.until(lambda: "not loaded" in client.drift(TURNED, version=1)["reason"], "its end")
     assert client.drift(TURNED)["accuracy"]["overall"] is None
+    series = client.get("/metrics").text
+    assert 'model="toy-turned",version="2"' in series
+    assert 'model="toy-turned",version="1"' not in series
 
 
 def test_labels_reach_the_predictions_of_every_front_end(service: Service):

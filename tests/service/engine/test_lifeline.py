@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 import pytest
+import uvloop
 
 from service.engine import lifeline
 from service.engine.lifeline import Lifeline, Said
@@ -70,6 +71,22 @@ async def test_the_end_of_the_supervisor_is_heard_once(
     child.say(Said(reason="to nobody"))
     await asyncio.sleep(0.05)  # some beats
     assert not gone.is_set()
+
+
+def test_the_end_of_a_supervisor_that_had_not_read_everything_is_heard_on_the_loop_that_serves(
+    ends: tuple[Lifeline, socket.socket],
+):
+    child, ours = ends
+
+    async def attended() -> None:
+        gone = asyncio.Event()
+        child.attend(gone.set)
+        child.say(Said(reason="unread"))
+        ours.close()
+        async with asyncio.timeout(10):
+            await gone.wait()
+
+    uvloop.run(attended())
 
 
 async def test_a_supervisor_that_reads_nothing_holds_nobody_up(
