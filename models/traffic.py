@@ -173,6 +173,7 @@ class Replay:
         order = np.arange(count) if rng is None else rng.permutation(count)
         new = round(size * (1 - self.share), 9)
         ends = np.minimum(np.round(np.arange(math.ceil(count / new) + 1) * new).astype(int), count)
+        ends = ends[: int(np.searchsorted(ends, count)) + 1]
         base = endless(self.base, size, rng) if self.share else repeat(None)
         for start, end, drawn in zip(ends, ends[1:], base, strict=False):
             found = self.traffic.batch(order[start:end], rng) if end > start else None

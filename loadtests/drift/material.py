@@ -30,8 +30,8 @@ class Ours:
         self._embedding = EmbeddingSignals(model.manifest, reference.projection)
 
     def size(self, most: int) -> int:
-        """The largest admitted window of up to `most` rows."""
-        return max(n for n in self.profile.sizes if n <= most)
+        """The largest admitted window of up to `most` rows, or the smallest."""
+        return max((n for n in self.profile.sizes if n <= most), default=self.profile.sizes[0])
 
     def bins(self, rows: Scored) -> np.ndarray:
         """uint8 [rows, signals]."""

@@ -10,9 +10,10 @@ from loadtests.drift.pools import UNSEEN
 from loadtests.drift.rows import Scored
 from loadtests.drift.shifts import Shift, draw
 from service.monitoring.detector import Detector
+from service.monitoring.judge import SHARE
 
 N = 200
-"""Rows in a window, or the largest that is admitted below."""
+"""Rows in a window; fewer where the service takes fewer without a setting."""
 STEP = Shift("images", "delay", "image medium 0.5", "image medium", 0.5)
 PEOPLE = Shift("series", "delay", UNSEEN, UNSEEN)
 GIVEN_UP = 4000
@@ -44,18 +45,23 @@ def steps(bench: Bench, shift: Shift) -> Steps:
         rng = np.random.default_rng([bench.seed, 7, number])
         for alarm, requests in delays(material, split, ours, shift, rng).items():
             first[alarm].append(requests)
-    n = material.split(0)[1].size(N)
+    n = size(material.split(0)[1])
     bench.found.delays += [
         Delays(modality=shift.modality, shift=shift.name, alarm=alarm, n=n, requests=requests)
         for alarm, requests in first.items()
     ]
 
 
+def size(ours: Ours) -> int:
+    """Of a window."""
+    return ours.size(min(N, int(SHARE * ours.profile.rows)))
+
+
 def delays(
     material: Material, split: Split, ours: Ours, shift: Shift, rng: np.random.Generator
 ) -> dict[str, int]:
     """One stream: clean rows for two windows and a bit, then shifted ones."""
-    n = ours.size(N)
+    n = size(ours)
     half = n // 2
     clean = 2 * n + int(rng.integers(half))
     bins = ours.bins(material.clean.rows(rng.choice(split.traffic, clean)))
@@ -84,7 +90,7 @@ def course(bench: Bench, shift: Shift) -> Course:
     clean = material.clean.rows(rng.choice(split.traffic, BEFORE))
     after = draw(shift, material.scored, split.traffic, AFTER, rng)
     rows = Scored(*(np.concatenate(pair) for pair in zip(clean, after, strict=True)))
-    n = ours.size(N)
+    n = size(ours)
     ends = np.arange(n, rows.size + 1, n // 2)
     windows = np.array([np.arange(end - n, end) for end in ends])
     p = ours.p_values(ours.bins(rows), windows)
