@@ -58,5 +58,10 @@ compare: .venv/test ## Evergreen beside six other servers, about 40 quiet minute
 drift-benchmark: .venv/test ## how well drift is told, with rivals in the same harness, about half an hour; parts of it: .venv/bin/python -m loadtests.drift --help
 	$(BIN)/python -m loadtests.drift
 
+.PHONY: demo
+demo: OPTIONS =
+demo: .venv/test ## the loop on real data, watched, in under five minutes; OPTIONS="fashion-cnn --output demo", OPTIONS="--unseen 1,2,3"
+	$(BIN)/evergreen demo $(OPTIONS)
+
 clean:
 	rm -rf .venv .evergreen
