@@ -179,7 +179,7 @@ def test_a_real_prometheus_comes_to_the_services_scores(tmp_path: Path):
     repository = tmp_path / "repository"
     profiled.image(repository)
     with (
-        serving(repository, tmp_path) as service,
+        serving(repository, tmp_path, drift_window="200") as service,
         scraping(service.said, tmp_path) as prometheus,
         httpx.Client(base_url=service.said, timeout=60) as client,
     ):
