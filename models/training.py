@@ -161,10 +161,11 @@ class Fit:
         ).float().mean().item()
 
     def record(self, epoch: Epoch) -> None:
-        """Keep the epoch's figures, and its weights when they are the best so far."""
+        """Keep the epoch's figures, and its weights when they are the best so far, or when the last are wanted."""
         self.history.append(epoch)
         self.seconds += epoch.seconds
-        if epoch.validation_loss <= min(e.validation_loss for e in self.history):
+        best = epoch.validation_loss <= min(e.validation_loss for e in self.history)
+        if best or self.hyper.keep == "last":
             self.best = len(self.history) - 1
             self.best_weights = {name: value.clone() for name, value in self.average.items()}
 

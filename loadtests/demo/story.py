@@ -174,8 +174,8 @@ class Story:
 
     async def look(self) -> None:
         """What the service says now; what has changed is told."""
-        champion = await self.service.champion()
         drift = await self.service.get(f"/v1/models/{self.scene.model}/drift")
+        champion = drift["version"]
         kind, why = drift["conclusion"]["kind"], drift["conclusion"]["why"]
         harm = (drift.get("harm") or {}).get("verdict", "unknown")
         self.looks.append(Look(self.now(), drift["verdict"], kind, harm, champion))

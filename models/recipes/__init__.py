@@ -38,6 +38,8 @@ class Hyper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Decay of the weights' moving average, which is what is kept; 0 keeps the weights themselves."""
     patience: Annotated[int, msgspec.Meta(ge=1)] = 10
     """Epochs without a better validation loss after which training stops."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's weights come out: those with the best validation loss, or the last. Where few rows validate, chance picks the best."""
     clip: float = 1.0
     norms: Literal["learn", "keep"] = "learn"
     """Whether batch norms follow the training rows, or keep the statistics that they have."""

@@ -221,9 +221,9 @@ class ActivityLstm(Recipe):
         epochs=40, batch_size=64, learning_rate=3e-3, ema=0.99, patience=15
     )
     fine_tuning: ClassVar = {
-        "epochs": 30,
+        "epochs": 50,
         "learning_rate": 2e-3,
-        "patience": 30,
+        "keep": "last",
         "turn": 15.0,
     }
 

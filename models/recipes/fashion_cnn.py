@@ -148,7 +148,7 @@ class FashionCnn(Recipe):
         "learning_rate": 1e-3,
         "warmup": 0.1,
         "ema": 0.99,
-        "patience": 25,
+        "keep": "last",
         "norms": "keep",
         "light": 0.3,
         "noise": 0.12,

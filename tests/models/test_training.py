@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -240,6 +241,16 @@ def test_of_equal_losses_the_later_epoch_is_kept() -> None:
     for _ in range(2):
         run.record(Epoch(1, 1, 0.5, 1, 0.1, 1))
     assert run.best == 1
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", 0), ("last", 2)])
+def test_the_best_epoch_is_kept_or_the_last_where_that_is_asked(keep: str, kept: int) -> None:
+    run = training.Fit(Plane(), msgspec.structs.replace(HYPER, keep=keep), 5, 1)
+    for number, loss in enumerate((0.2, 0.5, 0.4)):
+        next(iter(run.average.values())).fill_(number)
+        run.record(Epoch(1, 1, loss, 1, 0.1, 1))
+    assert run.best == kept
+    assert next(iter(run.best_weights.values())).flatten()[0] == kept
 
 
 def test_biases_and_norms_are_not_decayed() -> None:
