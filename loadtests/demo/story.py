@@ -21,7 +21,7 @@ from service.retraining.jobs import ENDED
 
 LOOK_S = 0.5
 FIRED_S, TRAINED_S, TAKEN_BACK_S = 60.0, 600.0, 60.0
-AFTERWARDS_S = 5.0
+AFTERWARDS_S = 8.0
 """For so long traffic goes on after the last change, so that a picture shows it."""
 
 SETTINGS = """\

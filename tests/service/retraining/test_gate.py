@@ -82,6 +82,18 @@ def test_a_single_row_of_the_judging_in_the_training_stops_it():
     assert failed(judged(rows(400, 0.7, 0.95), leaked=1)) == ["leakage"]
 
 
+@pytest.mark.parametrize(
+    ("n", "lost", "passes"), [(354, 4, True), (354, 5, False), (100, 4, False)]
+)
+def test_a_few_rows_forgotten_by_chance_are_not_held_against_it(n: int, lost: int, passes: bool):
+    labels = np.zeros(n, dtype=np.int64)
+    known = Rows(answers(labels), answers((np.arange(n) < lost).astype(np.int64)), labels)
+    found = judged(rows(400, 0.7, 0.95), known)
+    line = next(one for one in found.lines if one.name == "memory")
+    assert line.passed == passes
+    assert ("chance" in line.text) == passes
+
+
 def test_what_the_champion_knew_must_not_be_forgotten():
     assert failed(judged(rows(400, 0.7, 0.95), rows(500, 1.0, 0.97))) == ["memory"]
     assert not failed(judged(rows(400, 0.7, 0.95), rows(500, 1.0, 0.995)))
