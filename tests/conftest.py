@@ -1,5 +1,6 @@
 """What several test files share: the toy models, and one service that serves them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import live
 import pytest
 import s3
 import toys
+
+# gRPC's clients are in this process, too: after a fork its threads would begin again in the child, whose files are being closed for
+# the program that it is about to become, and now and then end it.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import live
 import psutil
 import pytest
 
@@ -118,6 +119,13 @@ async def test_a_run_outlives_the_process_that_started_it(tmp_path: Path):
     await own.cancel(str(tmp_path))
 
 
+def gone(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 async def test_a_run_that_ignores_sigterm_is_killed_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -133,7 +141,7 @@ async def test_a_run_that_ignores_sigterm_is_killed_with_its_children(
     child = int((await own.logs(reference, 0))[0].split()[0])
     await own.cancel(reference)
     assert (await own.status(reference)).state == "lost"
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    live.until(lambda: gone(child), "the child's end")
 
 
 async def test_cancelling_what_does_not_run_does_nothing(tmp_path: Path):
