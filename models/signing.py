@@ -184,7 +184,7 @@ def check_package() -> None:
     for module in ("model_signing", "OpenSSL"):
         if importlib.util.find_spec(module) is None:
             raise InputError(
-                f"signatures need the package {module}: pip install 'evergreen-serving[sign]'"
+                f"signatures need the package {module}: pip install -e '.[sign]'"
             )
 
 

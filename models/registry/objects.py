@@ -120,7 +120,7 @@ def filesystem(url: str, protocol: str) -> tuple[Any, str]:
         files, base = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         raise RegistryUnavailable(
-            f"{url} needs the package {ATOMIC[protocol]}: pip install 'evergreen-serving[s3]'"
+            f"{url} needs the package {ATOMIC[protocol]}: pip install -e '.[s3]'"
         ) from error
     if ATOMIC[protocol] == "s3fs":
         files.retries = RETRIES

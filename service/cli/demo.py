@@ -23,7 +23,7 @@ def demo_command(arguments: tuple[str, ...]) -> None:
     missing = sorted({extra for name, extra in NEEDED.items() if not has(name)})
     if missing:
         raise SettingsError(
-            f"the demonstration trains, sends and draws: pip install -c constraints.txt -e '.[{','.join(missing)}]'"
+            f"the demonstration trains, sends and draws: pip install -e '.[{','.join(missing)}]'"
         )
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "loadtests.demo", *arguments]

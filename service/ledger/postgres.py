@@ -47,7 +47,7 @@ def engine(url: URL) -> Engine:
         )
     except ImportError as error:
         raise SettingsError(
-            "ledger_url: PostgreSQL needs the extra `postgres`: pip install 'evergreen-serving[postgres]'"
+            "ledger_url: PostgreSQL needs the extra `postgres`: pip install -e '.[postgres]'"
         ) from error
 
 

@@ -13,7 +13,7 @@ from service.retraining.options import Retraining
 from service.settings import Settings
 
 PROBE = "import importlib.util as u, sys; sys.exit(0 if u.find_spec('torch') and u.find_spec('models') else 1)"
-INSTALL = "pip install 'evergreen-serving[train]'"
+INSTALL = "pip install -e '.[train]'"
 KNOWN_SECONDS = 60.0
 """Somebody may install what is missing."""
 PROBE_SECONDS = 30.0

@@ -164,7 +164,7 @@ def test_without_torch_the_answer_is_the_command_that_installs_it(tmp_path: Path
     ):
         answer = client.retrain()
         assert answer.status_code == 409
-        assert f"{python} -m pip install 'evergreen-serving[train]'" in answer.json()["detail"]
+        assert f"{python} -m pip install -e '.[train]'" in answer.json()["detail"]
         page = client.get(f"/v1/models/{MODEL}").json()
         assert page["retrainable"] is False
         assert "EVERGREEN_TRAIN_PYTHON" in page["retraining"]["reason"]
