@@ -183,9 +183,7 @@ def check_package() -> None:
     """InputError where the package is not installed."""
     for module in ("model_signing", "OpenSSL"):
         if importlib.util.find_spec(module) is None:
-            raise InputError(
-                f"signatures need the package {module}: pip install -e '.[sign]'"
-            )
+            raise InputError(f"signatures need the package {module}: pip install -e '.[sign]'")
 
 
 def main() -> int:
