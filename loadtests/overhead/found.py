@@ -18,8 +18,6 @@ TRIVIAL = "trivial-cnn"
 """Takes and gives what the CNN does and computes almost nothing; as long as its name, for answers of the same length."""
 FRONT_END_CPU = {"binary": 2.2, "JSON": 3.5}
 OF_LITESTAR, OF_THE_LOOP, ADDED_MS = 0.70, 0.90, 0.6
-OBSERVED = {"cpu_us": 1.01, "p99_ms": 1.02}
-"""The most that observing may make of a request's CPU and of p99."""
 TOGETHER = 32
 
 
@@ -57,19 +55,6 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
     caps: dict[str, int] = {}
 
 
-class Observing(msgspec.Struct, frozen=True, kw_only=True):
-    """The service at a fixed rate with the monitor on or off. `cpu_us`: of all its processes for a request; `own_us`: what the monitor counts itself."""
-
-    round: int
-    on: bool
-    requests: int
-    failures: int
-    p50_ms: float
-    p99_ms: float
-    cpu_us: float
-    own_us: float
-
-
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """What is told without a target: its median over rounds."""
 
@@ -89,7 +74,6 @@ class Found(msgspec.Struct, kw_only=True):
     notes: list[str] = []
     samples: list[Sample] = []
     raw: list[Raw] = []
-    observing: list[Observing] = []
     verdicts: list[Verdict] = []
     figures: list[Figure] = []
 
@@ -151,13 +135,6 @@ def share(found: Found, variant: str) -> list[float]:
     return [one.per_second / raw[one.round] for one in ours if one.round in raw]
 
 
-def more(found: Found, quantity: str) -> list[float]:
-    """What a quantity comes to with the monitor on, over the same with it off, for each round that has both."""
-    off = {one.round: getattr(one, quantity) for one in found.observing if not one.on}
-    on = [one for one in found.observing if one.on]
-    return [getattr(one, quantity) / off[one.round] for one in on if off.get(one.round)]
-
-
 def judged(found: Found) -> list[Verdict]:
     """Every line that has a target, in the order of the targets' table."""
     lines = []
@@ -178,10 +155,6 @@ def judged(found: Found) -> list[Verdict]:
     for variant in sorted({one.variant for one in found.raw if one.batches == "buckets"}):
         what = f"{TEXT} {variant}, share of the raw loop in the same buckets that arrives, c=32"
         lines.append(verdict(what, OF_THE_LOOP, share(found, variant), "the loop"))
-    names = {"cpu_us": "CPU of all processes a request", "p99_ms": "p99"}
-    for quantity, target in OBSERVED.items() if found.observing else ():
-        what = f"{CNN}, {names[quantity]} with the monitor on over that with it off"
-        lines.append(verdict(what, target, more(found, quantity), "off", at_most=True))
     return lines
 
 
@@ -216,7 +189,4 @@ def figures(found: Found) -> list[Figure]:
         if values := against(found.samples, form, other, quantity, model):
             what = f"{model}: {name} over those of the constant from {other}, {form}, c=32"
             lines.append(Figure(what=what, value=median(values), unit="x", rounds=values))
-    if values := more(found, "p50_ms"):
-        what = f"{CNN}: p50 with the monitor on over that with it off"
-        lines.append(Figure(what=what, value=median(values), unit="x", rounds=values))
     return lines

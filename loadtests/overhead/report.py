@@ -25,8 +25,6 @@ def markdown(found: Found) -> str:
         report.judgement(found.verdicts),
         LEGEND,
         table(found.samples),
-        "## Observing" if found.observing else "",
-        observing(found),
         "## Also seen" if found.figures else "",
         figures(found),
         "## The loop" if found.raw else "",
@@ -93,21 +91,6 @@ def table(samples: list[Sample]) -> str:
         ]
         cells.append(f"{median(one.cpu_us for one in own):.0f}")
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def observing(found: Found) -> str:
-    """The monitor on and off."""
-    if not found.observing:
-        return ""
-    heads = "| monitor | p50, ms | p99, ms | CPU of all processes, µs a request | by its own count, µs | p99 per round |"
-    lines = [heads, "|---" * 6 + "|"]
-    for on in (True, False):
-        own = [one for one in found.observing if one.on is on]
-        names = ("p50_ms", "p99_ms", "cpu_us", "own_us")
-        cells = [f"{median(getattr(one, name) for one in own):.2f}" for name in names if own]
-        each = ", ".join(f"{one.p99_ms:.2f}" for one in own)
-        lines.append(f"| {' | '.join(['on' if on else 'off', *cells, each])} |")
     return "\n".join(lines)
 
 

@@ -8,15 +8,14 @@ from loadtests.compare import comparison, files, machine, measure, plan
 from loadtests.compare.contenders import ROOT
 from loadtests.compare.errors import NotMeasured
 from loadtests.compare.measure import Subject
-from loadtests.overhead import found, loops, measuring, observing, standins, trivial
+from loadtests.overhead import found, loops, measuring, standins, trivial
 from loadtests.overhead.bodies import FORMS
 from loadtests.overhead.found import CNN, TEXT, TOGETHER, TRIVIAL, Found
 from loadtests.overhead.measuring import Running
 from service.api.infer import Answer
 
-Part = Literal["front-end", "latency", "share", "monitor"]
-WHOLE: tuple[Part, ...] = ("front-end", "latency", "share")
-PARTS: tuple[Part, ...] = (*WHOLE, "monitor")
+Part = Literal["front-end", "latency", "share"]
+PARTS: tuple[Part, ...] = ("front-end", "latency", "share")
 SCRATCH = ROOT / ".evergreen" / "overhead"
 START_S = 4.0
 """A start with its check, roughly: for the estimate alone."""
@@ -27,23 +26,20 @@ class Options(NamedTuple):
 
     seconds: int = 4
     rounds: int = 5
-    parts: tuple[Part, ...] = WHOLE
+    parts: tuple[Part, ...] = PARTS
 
 
 class Step(NamedTuple):
-    """One start of one server. `server` matters for the front end alone, elsewhere it is Evergreen; `on` for the monitor alone."""
+    """One start of one server. `server` matters for the front end alone, elsewhere it is Evergreen."""
 
     part: Part
     model: str
     variant: str
     server: str = "evergreen"
-    on: bool = True
 
     @property
     def what(self) -> str:
         """For a person."""
-        if self.part == "monitor":
-            return f"monitor {'on' if self.on else 'off'}: {self.model} {self.variant}"
         return f"{self.part}: {self.model} {self.variant} on {self.server}"
 
 
@@ -61,8 +57,6 @@ def steps(options: Options, there: set[tuple[str, str]]) -> list[list[Step]]:
     if "share" in options.parts:
         variants = [one for one in plan.VARIANTS if (TEXT, one) in there]
         groups += [[Step("share", TEXT, variant)] for variant in variants]
-    if "monitor" in options.parts:
-        groups.append([Step("monitor", CNN, "fp32", on=on) for on in (True, False)])
     return groups
 
 
@@ -74,8 +68,6 @@ def rotated(group: list[Step], number: int) -> list[Step]:
 
 def duration(options: Options, step: Step) -> float:
     """How long a step takes, roughly."""
-    if step.part == "monitor":
-        return START_S + observing.WARM_UP_S + observing.TIMES * options.seconds
     loads = {"front-end": 2, "latency": 3, "share": 2}[step.part]
     return START_S + 2 * measuring.WARM_UP_S + loads * (options.seconds + plan.PAUSE_S)
 
@@ -129,9 +121,6 @@ class Run:
         try:
             if step.part == "front-end":
                 self._front_end(number, step, subject)
-            elif step.part == "monitor":
-                one = observing.take(subject, number + 1, self.options.seconds, on=step.on)
-                self.found.observing.append(one)
             else:
                 self._beside_the_loop(number, step, subject)
         except NotMeasured as error:

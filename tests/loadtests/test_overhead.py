@@ -1,7 +1,6 @@
 """What is sent, what stands in for Evergreen, what a process costs, and the arithmetic behind `python -m loadtests.overhead`."""
 
 import asyncio
-import contextlib
 import os
 import subprocess
 import sys
@@ -28,13 +27,12 @@ from loadtests.overhead import (
     buckets,
     found,
     measuring,
-    paced,
     report,
     run,
     standins,
     trivial,
 )
-from loadtests.overhead.found import CNN, TEXT, TRIVIAL, Found, Observing, Raw, Sample
+from loadtests.overhead.found import CNN, TEXT, TRIVIAL, Found, Raw, Sample
 from loadtests.overhead.run import Options, Step
 from models import bundle
 from service.api import tensors
@@ -192,65 +190,6 @@ def test_the_front_end_is_known_by_its_command_among_evergreens_processes() -> N
         for process in started:
             process.kill()
             process.wait()
-
-
-def observing(number: int, on: bool, **changed: Any) -> Observing:
-    given = {"requests": 1000, "failures": 0, "p50_ms": 1.0, "p99_ms": 2.0, "cpu_us": 100.0}
-    return Observing(round=number, on=on, **(given | {"own_us": 1.0} | changed))
-
-
-def test_what_observing_adds_is_a_ratio_within_a_round() -> None:
-    both = [
-        *(observing(1, True, cpu_us=101.0, p99_ms=2.1), observing(1, False)),
-        *(observing(2, True, cpu_us=51.0, p99_ms=3.0), observing(2, False, cpu_us=50.0)),
-        observing(3, True),
-    ]
-    results = empty(observing=both)
-    assert found.more(results, "cpu_us") == [1.01, 1.02]
-    lines = {one.what: one.value for one in found.judged(results)}
-    assert lines[f"{CNN}, p99 with the monitor on over that with it off"] == pytest.approx(1.275)
-    assert "| off | 1.00 | 2.00 |" in report.markdown(results)
-
-
-def test_the_monitor_is_measured_on_and_off_in_turn_and_only_when_it_is_named() -> None:
-    groups = run.steps(Options(parts=("monitor",)), {(CNN, "fp32")})
-    assert [[step.on for step in group] for group in groups] == [[True, False]]
-    assert [step.on for step in run.rotated(groups[0], 1)] == [False, True]
-    assert "monitor" not in {step.part for group in run.steps(Options(), set()) for step in group}
-
-
-async def test_requests_are_sent_when_they_are_due_however_slow_the_answers_are() -> None:
-    got: list[bytes] = []
-    go = asyncio.Event()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                got.append(request := head + await reader.readexactly(paced.length(head)))
-                if len(got) == 20:
-                    go.set()  # nobody was answered before the last one was sent
-                await go.wait()
-                status = b"503 No" if b"bad" in request else b"200 OK"
-                writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 2\r\n\r\n{}")
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    rows = [bodies.Sent(b"good" + b"x" * 16, 4), bodies.Sent(b"bad")]
-    sender = paced.Sender(f"http://127.0.0.1:{port}/v2/m", rows)
-    found_pace = await sender.send(per_second=1000, seconds=0.02)
-    server.close()
-    await server.wait_closed()
-    assert (found_pace.requests, found_pace.failures) == (20, 10)
-    assert found_pace.p99_ms >= found_pace.p50_ms > 0
-    assert {one.partition(b"\r\n\r\n")[2] for one in got} == {row.body for row in rows}
-    assert all(one.startswith(b"POST /v2/m HTTP/1.1\r\n") for one in got)
-
-
-def test_an_answer_that_does_not_say_how_long_it_is_is_a_failure() -> None:
-    assert paced.length(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n") == 17
-    with pytest.raises(ValueError, match="Content-Length"):
-        paced.length(b"HTTP/1.1 200 OK\r\n\r\n")
 
 
 def test_the_cost_of_one_process_grows_with_its_own_work() -> None:

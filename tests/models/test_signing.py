@@ -176,7 +176,7 @@ def test_what_is_no_key_is_named(tmp_path: Path, signed: Signed):
 def test_without_the_package_it_is_named(signed: Signed, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(signing.importlib.util, "find_spec", lambda _: None)
     signing.check_trusted([])
-    with pytest.raises(InputError, match=r"signatures need .*evergreen-serving\[sign\]"):
+    with pytest.raises(InputError, match=r"signatures need .*pip install -e '\.\[sign\]'"):
         signing.check_trusted([signed.public])
 
 
