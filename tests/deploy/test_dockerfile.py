@@ -1,18 +1,22 @@
 """The image's recipe: read as text here, and its serving stage replayed step by step in a folder of its own."""
 
 import fnmatch
+import functools
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import toys
 from live import environment, running
+
+from service import settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,6 +66,18 @@ def steps_of(name: str) -> list[Step]:
     return [step for stage in line_of(name) for step in stage.steps]
 
 
+def arguments(name: str) -> dict[str, str]:
+    """What a stage may be built with, as it is without a word."""
+    given = (step.rest.partition("=") for step in steps_of(name) if step.word == "ARG")
+    return {key: value for key, _, value in given}
+
+
+def environment_of(name: str) -> dict[str, str]:
+    """The variables that a stage sets."""
+    texts = (step.rest for step in steps_of(name) if step.word == "ENV")
+    return dict(pair.split("=", 1) for text in texts for pair in text.split())
+
+
 def copied(rest: str) -> tuple[str | None, list[str], str]:
     """(stage, sources, destination) of a COPY."""
     words = rest.split()
@@ -69,17 +85,18 @@ def copied(rest: str) -> tuple[str | None, list[str], str]:
     return stage, words[:-1], words[-1]
 
 
-def sent() -> set[str]:
+@functools.cache
+def sent() -> frozenset[str]:
     """The files of the repository that .dockerignore lets into the build, in its own order: the last rule that fits wins."""
     rules = [r for r in (ROOT / ".dockerignore").read_text().splitlines() if r and r[0] != "#"]
     files = {
         path.relative_to(ROOT).as_posix()
         for top in ROOT.iterdir()
-        if top.name not in (".venv", ".git")
+        if top.name not in (".venv", ".git", ".evergreen")
         for path in ([top] if top.is_file() else top.rglob("*"))
         if path.is_file()
     }
-    return {file for file in files if kept(file, rules)}
+    return frozenset(file for file in files if kept(file, rules))
 
 
 def kept(file: str, rules: list[str]) -> bool:
@@ -93,7 +110,7 @@ def kept(file: str, rules: list[str]) -> bool:
     return verdict
 
 
-def lay(rest: str, app: Path, files: set[str]) -> None:
+def lay(rest: str, app: Path, files: frozenset[str]) -> None:
     """What a COPY into `app` does; what other stages made lies beside it, under their names."""
     stage, sources, destination = copied(rest)
     for source in sources:
@@ -112,7 +129,7 @@ def lay(rest: str, app: Path, files: set[str]) -> None:
 def replay(name: str, app: Path, environ: dict[str, str]) -> None:
     """The steps of a stage in an empty `app`. Adding a user would change this machine, so that one is left out."""
     app.mkdir()
-    files = sent()
+    files, environ = sent(), environ | arguments(name)
     for step in steps_of(name):
         if step.word == "COPY":
             lay(step.rest, app, files)
@@ -168,13 +185,36 @@ def test_health_is_asked_of_the_readiness_probe() -> None:
 
 
 def test_port_host_and_state_are_declared() -> None:
-    steps = steps_of("serve")
-    settings = dict(
-        re.findall(r"(EVERGREEN_\w+)=(\S+)", " ".join(s.rest for s in steps if s.word == "ENV"))
-    )
-    assert settings["EVERGREEN_HOST"] == "0.0.0.0"
-    assert Step("EXPOSE", settings["EVERGREEN_PORT"]) in steps
-    assert Step("VOLUME", settings["EVERGREEN_STATE"]) in steps
+    steps, environ = steps_of("serve"), environment_of("serve")
+    assert environ["EVERGREEN_HOST"] == "0.0.0.0"
+    assert Step("EXPOSE", environ["EVERGREEN_PORT"]) in steps
+    assert Step("VOLUME", environ["EVERGREEN_STATE"]) in steps
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nothing_is_written_but_below_the_volume_and_tmp(target: str) -> None:
+    environ = environment_of(target)
+    places = [environ[name] for name in ("EVERGREEN_STATE", "EVERGREEN_DATA", "MPLCONFIGDIR")]
+    assert all(Path(place).is_relative_to("/var/lib/evergreen") for place in places[:2])
+    assert Path(places[2]).is_relative_to("/tmp")
+    assert environ["PYTHONDONTWRITEBYTECODE"] == "1"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nobody_is_told_what_runs(target: str) -> None:
+    assert environment_of(target)["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_the_settings_that_it_makes_exist(tmp_path: Path) -> None:
+    chosen = settings.load(environ=environment_of("serve"), directory=tmp_path)
+    assert (chosen.host, chosen.port) == ("0.0.0.0", 8000)
+
+
+def test_every_extra_that_can_be_asked_for_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = set(arguments("install")["EXTRAS"].split(","))
+    assert asked <= project["optional-dependencies"].keys()
+    assert {"postgres", "s3"} <= asked  # what replicas share
 
 
 def test_every_installation_is_constrained() -> None:
