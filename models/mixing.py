@@ -2,12 +2,13 @@
 
 base rows + four fifths of the traffic -> train
 base rows + the other fifth            -> validation, and "recent traffic" among the tests
-reference rows, that fifth, base rows  -> profile
+reference rows, that fifth, base rows  -> profile; where they are few, of the inputs alone, and with the rows that were trained on
 """
 
 import numpy as np
 
 from models.errors import DataError
+from models.profile import Batch
 from models.profiling import Rows
 from models.recipes import Hyper, Recipe, Splits
 from models.tasks import Row
@@ -20,6 +21,7 @@ BASE_PART = 0.1
 """The share of base rows in a profile of traffic: what was usual before stays known."""
 LEAST_REFERENCE = 300
 """So many rows make a reference of their own."""
+TOGETHER = 64
 
 
 def mixed(
@@ -52,15 +54,26 @@ def picked(traffic: Traffic, chosen: np.ndarray) -> Traffic:
     return Traffic([traffic.rows[i] for i in chosen], traffic.labels[chosen])
 
 
-def profiled(recipe: Recipe, splits: Splits, reference: Traffic) -> Rows:
-    """The rows of a profile that describes the traffic which the version will meet."""
+def profiled(recipe: Recipe, splits: Splits, reference: Traffic) -> Rows | None:
+    """The rows of a profile that describes the traffic which the version will meet; None where too little of it is known.
+
+    Where rows that nobody learnt from are too few, those that were learnt from join them: what a row looks like does not depend on who learnt
+    from it. What the version makes of a row does, so such a profile has signals of the inputs alone.
+    """
     checked(recipe, reference, unknown=True)
     recent = [splits.tests[RECENT]] if RECENT in splits.tests else []
+    learnt = splits.train.traffic if isinstance(splits.train, Replay) else None
     met = len(reference.rows) + sum(map(len, recent))
-    base = some(splits.tests["accuracy"], recipe, round(BASE_PART / (1 - BASE_PART) * met))
+    taken = list(learnt.batches(TOGETHER)) if learnt is not None and met < LEAST_REFERENCE else []
+    known = met + sum(len(labels) for _, labels in taken)
+    if known < LEAST_REFERENCE:
+        return None
+    base = some(splits.tests["accuracy"], recipe, round(BASE_PART / (1 - BASE_PART) * known))
     parts = [Labelled(part, recipe.inputs, recipe.padding) for part in (reference, base)]
-    source = f"{met:,} rows of recent traffic, and {len(base.rows):,} held-out {recipe.unit}"
-    return Rows(Joined(*parts, *recent), [], source)
+    source = f"{known:,} rows of recent traffic, and {len(base.rows):,} held-out {recipe.unit}"
+    if taken:
+        source += f" (signals of the inputs alone: the version learnt from {known - met:,} of them)"
+    return Rows(Joined(*parts, *recent), [Batch(inputs, {}) for inputs, _ in taken], source)
 
 
 def checked(recipe: Recipe, traffic: Traffic, *, unknown: bool = False) -> None:

@@ -5,7 +5,7 @@
 A signature is a Sigstore bundle, as the package `model-signing` (extra `sign`) writes and reads it, by a private key or a certificate.
 Publishing gives a version its number, so a version is signed after it has been published, where it lies.
 
-As a program it verifies: the package takes 60 MB, which `verify_apart` gives back with the process that took them.
+As a program it verifies or signs: the package takes 60 MB, which `verify_apart` and `sign_apart` give back with the process that took them.
 """
 
 import ast
@@ -117,6 +117,22 @@ def verify_apart(directory: Path, trusted: Sequence[str]) -> str:
     raise BundleError(said or f"the signature could not be verified: {lines[-1]}")
 
 
+def sign_apart(directory: Path, signer: Signer) -> bytes:
+    """As `Signer.sign`, in a process of its own; for keys without a password. InputError says why there is no signature."""
+    certificates = [] if signer.certificate is None else [signer.certificate, *signer.chain]
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / SIGNATURE
+        command = [sys.executable, "-m", "models.signing", "--sign", str(made), str(directory)]
+        command += [str(path) for path in (signer.key, *certificates)]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0 and made.is_file():
+            return made.read_bytes()
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    raise InputError(done.stdout.strip() or f"nothing could be signed: {lines[-1]}")
+
+
 def check_trusted(trusted: Sequence[Path]) -> None:
     """InputError where one of them is neither a public key nor a certificate, or there is nothing that could read them."""
     for path in trusted:
@@ -187,10 +203,21 @@ def check_package() -> None:
 
 
 def main() -> int:
-    """`python -m models.signing DIRECTORY TRUSTED...`: the file that vouches, or exit code 1 and the reason."""
-    directory, *trusted = map(Path, sys.argv[1:])
+    """`python -m models.signing DIRECTORY TRUSTED...`: the file that vouches, or exit code 1 and the reason.
+
+    `python -m models.signing --sign FILE DIRECTORY KEY [CERTIFICATE CHAIN...]`: the signature, in FILE.
+    """
     try:
-        said, code = str(verify(directory, trusted)), 0
+        if sys.argv[1] == "--sign":
+            made, directory, key, *certificates = map(Path, sys.argv[2:])
+            owner = certificates[0] if certificates else None
+            signer = Signer(key, certificate=owner, chain=tuple(certificates[1:]))
+            made.write_bytes(signer.sign(directory))
+            said = str(made)
+        else:
+            directory, *trusted = map(Path, sys.argv[1:])
+            said = str(verify(directory, trusted))
+        code = 0
     except EvergreenError as error:
         said, code = str(error), 1
     sys.stdout.write(said + "\n")

@@ -43,7 +43,7 @@ class Cache:
         readable = re.sub(r"[^A-Za-z0-9]+", "-", store.url)[:60]
         digest = hashlib.sha256(store.url.encode()).hexdigest()[:8]
         self.directory = directory.absolute() / f"{readable}-{digest}"
-        self.files = LocalStore(self.directory)
+        self.files = LocalStore(self.directory, lasting=False)
         self._store = store
         self._seen: dict[str, Change | None] = {}
 

@@ -36,6 +36,8 @@ class Reader:
         self._overlay = None if overlay is None else opened(overlay)
         self._cache: Cache | None = None
         self._log = Log()
+        self._heads: dict[str, int] = {}
+        """The newest change of each model that was ever seen whole."""
         if self._overlay is not None:
             self._roots.append(self._overlay)
             if self._overlay.remote:
@@ -125,7 +127,21 @@ class Reader:
         return {name: look.state for name, look in self._looks_now(model).items()}
 
     def _looks_now(self, model: str) -> dict[str, "Look"]:
-        return self._looks([store.find(model) for store in self._roots], self._overlay)
+        """RegistryUnavailable, too, where changes are gone that were there: the log only grows, so this is an empty mount point, not the registry."""
+        heads = dict(self._heads)  # before the listing: others may see a later one meanwhile
+        looks = self._looks([store.find(model) for store in self._roots], self._overlay)
+        for name, head in heads.items():
+            now = looks[name].newest if name in looks else 0
+            if model in ("", name) and now < head and self._overlay is not None:
+                raise RegistryUnavailable(
+                    f"the registry {self._overlay.url} cannot be used: it has {now} changes of who answers as '{name}', {head} were there"
+                )
+        self._heads |= {
+            name: last.number
+            for name, look in looks.items()
+            if (last := look.state.last) is not None and last.number > heads.get(name, 0)
+        }
+        return looks
 
     def _model_now(self, model: str) -> ModelState:
         """One model as the roots have it now. BundleError when there is none."""
@@ -198,6 +214,11 @@ class Look:
         self.away = away
         self._reader = reader
         self._changes = changes
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest change of who answers; 0 where there is none."""
+        return max(self._changes, default=0)
 
     def history(self, most: int = 100) -> list[Change]:
         """The newest changes of who answers, oldest first. One that is damaged is left out, with a warning."""

@@ -57,13 +57,19 @@ class Store(Protocol):
 
 
 class LocalStore:
-    """A directory. What a symlink leads out of it to is refused."""
+    """A directory. What a symlink leads out of it to is refused.
+
+    `lasting`: once it was there it is missed where it has gone, as a file system that is not mounted any more is. An empty one in its place
+    would say that nobody was ever promoted.
+    """
 
     remote = False
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, lasting: bool = True) -> None:
         self.url = str(root)
         self._root = root
+        self._lasting = lasting
+        self._was_there = False
 
     def find(self, prefix: str = "") -> dict[str, str]:
         found: dict[str, str] = {}
@@ -154,10 +160,16 @@ class LocalStore:
         """The path of `key`, in a directory that is there."""
         parent = self._inside(key.rpartition("/")[0])
         parent.mkdir(parents=True, exist_ok=True)
+        self._was_there = True
         return parent / key.rpartition("/")[2]
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
+        if self._lasting:
+            there = self._root.is_dir()
+            if self._was_there and not there:
+                raise RegistryUnavailable(f"the registry {self.url} has gone: it was there before")
+            self._was_there |= there
         try:
             yield
         except FileNotFoundError:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, or_, select, update
+from sqlalchemy import Connection, Select, delete, or_, select, update
 
 from models.errors import Conflict
 from service.ledger.database import Database
@@ -102,6 +102,19 @@ class Jobs:
         """The newest jobs of a model that the policy allowed, the newest first."""
         question = select(jobs.c.data).where(jobs.c.model == model, jobs.c.state != "suppressed")
         return self._read(question.order_by(jobs.c.id.desc()).limit(limit))
+
+    def old(self, model: str, after: str, before: str, limit: int) -> list[Job]:
+        """Jobs of a model that nothing is to be done for, made after the job `after` and before the id `before`, the oldest first."""
+        mine = (jobs.c.model == model, jobs.c.active.is_(None))
+        question = select(jobs.c.data).where(*mine, jobs.c.id > after, jobs.c.id < before)
+        return self._read(question.order_by(jobs.c.id).limit(limit))
+
+    def forget(self, ids: Sequence[str]) -> int:
+        """Take jobs away with their events, but for those that are active; how many went."""
+        with self._database.appending() as connection:
+            over = select(jobs.c.id).where(jobs.c.id.in_(ids), jobs.c.active.is_(None))
+            connection.execute(delete(job_events).where(job_events.c.job.in_(over)))
+            return connection.execute(delete(jobs).where(jobs.c.id.in_(over))).rowcount
 
     def events(self, job: str, after: int = 0, limit: int = 500) -> list[Event]:
         """What happened to a job after an event, oldest first."""

@@ -5,6 +5,7 @@ sequence, and without it a reader could see 7 before 6 is committed, and never 6
 """
 
 import getpass
+import logging
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,6 +39,8 @@ MODES = ("disable", "prefer", "require", "verify-full")
 
 def engine(url: URL) -> Engine:
     """Connections to the server that the URL names. SettingsError when the URL asks for what there is not."""
+    # A server that ends takes its connections with it: a traceback for each would say what the writer says in one line.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     try:
         return create_engine(
             url.set(drivername="postgresql+pg8000", query={}),

@@ -22,7 +22,7 @@ from models.traffic import Traffic
 from service.deployments import Deployment
 from service.engine.client import EngineClient
 from service.engine.lanes import LOW
-from service.errors import Refused
+from service.errors import Refused, Unavailable
 from service.retraining.gate import (
     Costs,
     Limits,
@@ -205,7 +205,9 @@ def with_line(verdict: Verdict, line: Line) -> Verdict:
 
 
 def manifest_of(directory: Path) -> Manifest:
-    """What a version declares. DataError where it declares nothing that a gate could hold it to."""
+    """What a version declares. DataError where it declares nothing that a gate could hold it to, Unavailable while its directory is away."""
+    if not directory.is_dir():
+        raise Unavailable(f"{directory} is not there now", 5.0)
     if bundle.is_bare(directory):
         raise DataError(f"{directory} declares no classes: it cannot be compared")
     return bundle.read(directory)

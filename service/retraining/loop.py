@@ -13,6 +13,7 @@ from models.errors import EvergreenError
 from service.errors import NotFound
 from service.retraining.deciding import Deciding
 from service.retraining.driver import Driver
+from service.retraining.forgetting import Forgetting
 from service.retraining.guard import Guard
 from service.retraining.jobs import Event, Job, Plan, check_awaiting, check_cancel
 from service.retraining.journal import Journal
@@ -27,6 +28,8 @@ LOOK_SECONDS = 2.0
 """How often promotions that people made are looked at."""
 EVERY_SECONDS = 5.0
 """How often it is looked whether drift or the schedule is a trigger."""
+FORGET_SECONDS = 600.0
+"""How often jobs are forgotten that ended long ago."""
 
 
 class Parts(NamedTuple):
@@ -37,6 +40,7 @@ class Parts(NamedTuple):
     driver: Driver
     deciding: Deciding
     guard: Guard
+    forgetting: Forgetting
 
 
 class Loop:
@@ -51,7 +55,8 @@ class Loop:
     def start(self) -> None:
         """Bring jobs forward, and look for triggers that nobody pulls."""
         self._tasks = [
-            asyncio.create_task(work) for work in (self._parts.driver.run(), self._watch())
+            asyncio.create_task(work)
+            for work in (self._parts.driver.run(), self._watch(), self._forget())
         ]
 
     async def close(self) -> None:
@@ -70,6 +75,18 @@ class Loop:
                 except Exception:
                     log.exception("'%s' cannot be looked at", served.name)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _forget(self) -> None:
+        while True:
+            for served in self._place.lifecycle:
+                try:
+                    if served.champion is not None:
+                        await self._parts.forgetting.look(served.name)
+                except EvergreenError as error:
+                    log.info("jobs of '%s' are kept for now: %s", served.name, error)
+                except Exception:
+                    log.exception("jobs of '%s' cannot be forgotten", served.name)
+            await asyncio.sleep(FORGET_SECONDS)
 
     async def trigger(self, model: str, trigger: Trigger) -> Job:
         """The job that comes of it: a new one, the one that its key made, or one that was suppressed."""

@@ -24,6 +24,7 @@ from service.retraining.journal import Journal
 from service.retraining.place import Place
 from service.retraining.training import WON, is_news
 from service.retraining.trial import Trials
+from service.retraining.vouching import Vouching
 from service.retraining.watching import Watching
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Promotion:
     ) -> None:
         self._place, self._ledger, self._lifecycle = place, place.ledger, place.lifecycle
         self._journal, self._trials, self._watching = journal, trials, watching
+        self._vouching = Vouching(place.settings)
 
     async def judge(self, one: Job, directory: Path) -> Job | None:
         """Publish the bundle, load it, and hold it against the champion."""
@@ -194,13 +196,14 @@ class Promotion:
         return known
 
     def _publish(self, one: Job, directory: Path) -> None:
-        """In a thread: put the bundle into the registry, unless it is there, and call it the challenger."""
+        """In a thread: put the bundle into the registry, unless it is there, vouch for it, and call it the challenger."""
         registry, version = self._lifecycle.registry, version_of(one)
         who, why = f"{WHO}{one.id}", one.trigger.reason or one.trigger.kind
         if version not in registry.versions(one.model):
             check_bundle(directory)
             what = publishing.prepared(directory / job.BUNDLE, one.model)
             registry.publish(what, who=who, why=why, version=version)
+        self._vouching.sign(registry, one.model, version, directory / job.BUNDLE)
         if registry.aliases(one.model).get(CHALLENGER) != version:
             registry.set_alias(one.model, CHALLENGER, version, who=who, why=why)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import models
 from models.bundle import Manifest
 from service.retraining.options import Retraining
+from service.retraining.vouching import Vouching
 from service.settings import Settings
 
 PROBE = "import importlib.util as u, sys; sys.exit(0 if u.find_spec('torch') and u.find_spec('models') else 1)"
@@ -24,6 +25,7 @@ class Readiness:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._vouching = Vouching(settings)
         self._probed: tuple[float, str | None] | None = None
 
     def python(self) -> str:
@@ -34,6 +36,7 @@ class Readiness:
     async def missing(self, model: str, manifest: Manifest | None) -> str | None:
         """Why a model cannot be trained here; None where it can."""
         why = untrainable(model, manifest, self._settings.model(model).retraining)
+        why = why or await self._vouching.missing()
         if why is not None or self._settings.training.launcher != "local":
             return why  # elsewhere the image that runs has torch
         return await self._without_torch()

@@ -5,6 +5,7 @@ from service.evidence import Evidence
 from service.metrics import ControlMetrics
 from service.retraining.deciding import Deciding, Known, Traffic
 from service.retraining.driver import Driver
+from service.retraining.forgetting import Forgetting
 from service.retraining.guard import Guard
 from service.retraining.journal import Journal
 from service.retraining.launchers.chosen import launcher
@@ -37,6 +38,7 @@ def loop(place: Place, evidence: Evidence, counts: ControlMetrics) -> Loop:
             place, journal, readiness, Known(lambda model: traffic(evidence, model), evidence.worth)
         ),
         Guard(place, evidence.qualities, watching, metrics),
+        Forgetting(place),
     )
     return Loop(place, parts)
 

@@ -71,14 +71,34 @@ def test_a_recipe_says_how_rows_of_traffic_may_vary_in_training(base: Splits) ->
 
 
 def test_a_profiles_rows_are_traffic_with_a_few_base_rows(base: Splits) -> None:
-    rows = profiled(RECIPE, mix(base, 0.75), jobs.dark(80, 2))
-    assert len(rows.held_out) == 80 + 10 + 10
-    assert rows.source == "90 rows of recent traffic, and 10 held-out rows"
+    rows = profiled(RECIPE, mix(base, 0.75), jobs.dark(350, 2))
+    assert rows is not None
+    assert len(rows.held_out) == 350 + 10 + 40
+    assert rows.folds == []
+    assert rows.source == "360 rows of recent traffic, and 40 held-out rows"
+
+
+def test_few_rows_are_joined_by_those_that_were_trained_on_without_an_answer(base: Splits) -> None:
+    splits = mix(base, 0.75)
+    rows = profiled(RECIPE, splits, jobs.dark(260, 2))
+    assert rows is not None
+    assert len(rows.held_out) == 260 + 10 + 34
+    assert all(batch.outputs == {} and batch.labels is None for batch in rows.folds)
+    joined = [one for batch in rows.folds for one in prints(batch.inputs["image"])]
+    kept = prints(next(splits.tests[RECENT].batches(16))[0]["image"])
+    assert sorted(joined + kept) == sorted(prints([row["image"] for row in TRAFFIC.rows]))
+    assert "the version learnt from 40 of them" in rows.source
+
+
+def test_too_little_traffic_makes_no_profile(base: Splits) -> None:
+    assert profiled(RECIPE, mix(base, 0.75), jobs.dark(249, 2)) is None
 
 
 def test_labels_that_nobody_told_are_for_the_profile_alone(base: Splits) -> None:
-    unknown = TRAFFIC._replace(labels=np.full(50, -1))
-    assert len(profiled(RECIPE, base, unknown).held_out) == 56
+    unknown = traffic.Traffic(TRAFFIC.rows * 6, np.full(300, -1))
+    rows = profiled(RECIPE, base, unknown)
+    assert rows is not None
+    assert len(rows.held_out) == 333
     with pytest.raises(DataError, match=r"lie in -1\.\.-1, the model's in 0\.\.2"):
         mix(base, 0.5, unknown)
 

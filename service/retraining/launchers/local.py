@@ -83,13 +83,18 @@ class Local:
             )
         # Whoever starts a process has to wait for it; this one may outlive the service.
         threading.Thread(target=process.wait, name="retraining", daemon=True).start()
-        lock.seek(0)
-        lock.truncate()
-        lock.write(str(process.pid))
-        lock.flush()
-        os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
-        if self._memory is not None:
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (self._memory, self._memory))
+        try:
+            lock.seek(0)
+            lock.truncate()
+            lock.write(str(process.pid))
+            lock.flush()
+        except OSError:
+            process.kill()  # nobody could end it later
+            raise
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+            if self._memory is not None:
+                resource.prlimit(process.pid, resource.RLIMIT_DATA, (self._memory, self._memory))
 
 
 def taken(lock: IO[str]) -> bool:

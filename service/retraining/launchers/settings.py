@@ -87,5 +87,10 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A directory per job. Not set: below `state`. Other machines must see it under the same path."""
     memory_mb: Positive | None = None
     """The most memory that a local run may take; beyond it, it fails. Not set: no bound."""
+    signing_key: Path | None = None
+    """A private key without a password (PEM): the service signs with it what a training made, so that a service with `trusted_keys` loads it. The
+    run never sees it. Needs the extra `sign`."""
+    signing_certificate: Path | None = None
+    """The certificate of that key, where certificates are trusted."""
     ray: RayCluster = RayCluster()
     kubernetes: Cluster = Cluster()

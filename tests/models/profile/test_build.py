@@ -63,6 +63,16 @@ def test_embeddings_are_left_out_unless_every_batch_has_them() -> None:
     assert profile.panel(made.manifest(), Path(), found).names == found.names
 
 
+def test_rows_that_nobody_answered_tell_of_the_inputs_and_others_how_accurate_it_is() -> None:
+    answered, other = made.batch(150), made.batch(200, seed=1)
+    unanswered = profile.Batch(other.inputs, {})
+    found = profile.build(made.manifest(), Path(), [answered, unanswered], made.ABOUT)
+    assert found.rows == 350
+    assert {one.kind for one in found.signals} == {"input"}
+    assert found.estimate is not None
+    assert found.estimate.n == 150
+
+
 def test_without_labels_there_is_no_estimate_of_accuracy() -> None:
     found = profile.build(
         made.manifest(), Path(), [made.batch(400)._replace(labels=None)], made.ABOUT

@@ -495,3 +495,27 @@ def test_of_two_first_publications_at_once_the_one_that_ends_first_answers(
     assert two.publish(other, who="bert") == earlier + 1
     assert one.aliases("toy-new") == {"champion": earlier}
     assert [change.kind for change in one.history("toy-new")] == ["keep"]
+
+
+def test_an_empty_folder_where_a_log_was_is_a_mount_point_and_no_registry(
+    seed: Path, made: Path, tmp_path: Path
+) -> None:
+    place, aside = tmp_path / "overlay", tmp_path / "aside"
+    registry = Registry([seed], place)
+    registry.publish(made, who="a test")
+    registry.promote("toy-image", 2, who="a test")
+    place.rename(aside)
+    place.mkdir()
+    changes: list[Callable[[], object]] = [
+        registry.snapshot,
+        lambda: registry.aliases("toy-image"),
+        lambda: registry.allocate("toy-image", who="a test"),
+        lambda: registry.promote("toy-image", 1, who="a test"),
+    ]
+    for change in changes:
+        with pytest.raises(RegistryUnavailable, match=r"0 changes of who answers.* \d were there"):
+            change()
+    assert not list(place.iterdir()), "nothing may be begun where it was"
+    place.rmdir()
+    aside.rename(place)
+    assert registry.aliases("toy-image")["champion"] == 2

@@ -1,5 +1,6 @@
 """Files by key: what the stores promise, each of them alike."""
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -197,3 +198,24 @@ def test_a_place_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("a file where a directory belongs")
     with pytest.raises(RegistryUnavailable, match="cannot be used: "):
         LocalStore(tmp_path).create("m/1/a", b"")
+
+
+def test_a_directory_that_has_gone_is_missed_and_not_made_anew(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    store = LocalStore(root)
+    assert store.find() == {}, "it was never there"
+    assert store.create("m/aliases/1", b"one")
+    root.rename(tmp_path / "away")
+    for use in (store.find, lambda: store.create("m/aliases/2", b""), lambda: store.read("m/a/1")):
+        with pytest.raises(RegistryUnavailable, match="has gone"):
+            use()
+    assert not root.exists()
+    (tmp_path / "away").rename(root)
+    assert list(store.find()) == ["m/aliases/1"]
+
+
+def test_a_cache_that_was_emptied_is_made_anew(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "cache", lasting=False)
+    assert store.create("m/1/a", b"one")
+    shutil.rmtree(tmp_path / "cache")
+    assert store.create("m/1/a", b"two")

@@ -102,6 +102,19 @@ def test_the_newest_come_first_page_by_page(ledger: Ledger):
     assert ledger.jobs.begun("m1") == []
 
 
+def test_old_jobs_are_told_part_by_part_and_forgotten_with_their_events(ledger: Ledger):
+    made = [ledger.jobs.add(new(n, state="suppressed")) for n in range(1, 5)]
+    active = ledger.jobs.add(new(5))
+    ledger.jobs.add(new(6, "other", state="suppressed"))
+    assert ledger.jobs.old("m", "", active.id, 3) == made[:3]
+    assert ledger.jobs.old("m", made[2].id, jobs.new_id(9.0, 9), 3) == made[3:]
+    assert ledger.jobs.forget([made[0].id, made[1].id, active.id]) == 2
+    assert ledger.jobs.newest("m") == [active, made[3], made[2]]
+    assert ledger.jobs.events(made[0].id) == []
+    assert len(ledger.jobs.events(active.id)) == 1
+    assert ledger.jobs.forget([]) == 0
+
+
 def test_rows_that_champions_learnt_from_are_known(ledger: Ledger):
     hashes = [bytes([n]) * 32 for n in range(3)]
     job = ledger.jobs.add(new(1))

@@ -11,10 +11,18 @@ import pytest
 import toys
 
 from models import bundle
+from models.errors import DataError
 from models.traffic import Traffic
-from service.errors import Refused
+from service.errors import Refused, Unavailable
 from service.retraining import evaluation
-from service.retraining.evaluation import Version, batches, check_comparable, evaluate, recorded
+from service.retraining.evaluation import (
+    Version,
+    batches,
+    check_comparable,
+    evaluate,
+    manifest_of,
+    recorded,
+)
 from service.retraining.gate import Limits
 from service.retraining.traffic import hashed
 
@@ -142,3 +150,12 @@ async def test_rows_that_were_learnt_from_never_judge(
     for leaked in (rows(1, begin=7), rows(1, begin=1003)):
         lines = await judged(manifest, monkeypatch, clean | {hashed(leaked.rows[0])})
         assert [name for name, passed in lines.items() if not passed] == ["leakage"]
+
+
+def test_a_version_that_is_away_is_asked_for_again_and_one_that_declares_nothing_is_not(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(Unavailable, match="is not there now"):
+        manifest_of(tmp_path / "1")
+    with pytest.raises(DataError, match="declares no classes"):
+        manifest_of(tmp_path)

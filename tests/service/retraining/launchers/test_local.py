@@ -175,3 +175,15 @@ async def test_a_run_that_takes_too_much_memory_fails_alone(tmp_path: Path):
     reference = await own.submit(tmp_path)
     assert (await ended(own, reference)).state == "lost"
     assert b"MemoryError" in (await own.logs(reference, 0))[0]
+
+
+async def test_a_run_whose_number_cannot_be_written_down_is_not_left_running(tmp_path: Path):
+    (tmp_path / local.LOCK).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left|Invalid argument"):
+        await launcher(SLEEPS).submit(tmp_path)
+
+    async def look() -> None:
+        while local.running(tmp_path):
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(look(), 30)
