@@ -21,6 +21,7 @@ from types import FrameType
 from typing import NoReturn
 
 import msgspec
+import numpy as np
 import torch
 
 from models import (
@@ -36,7 +37,7 @@ from models import (
     training,
 )
 from models.errors import DataError, EvergreenError
-from models.mixing import LEAST_REFERENCE, mixed, profiled
+from models.mixing import mixed, profiled
 from models.recipes import Hyper, Recipe, Splits, recipe
 
 HELD_OUT_ROWS = 5_000
@@ -240,7 +241,8 @@ def lineage(asked: Asked, record: bundle.Training) -> bundle.Training:
 def rows_of_profile(directory: Path, asked: Asked, splits: Splits) -> profiling.Rows:
     """Recent traffic where there is enough of it, else the recipe's held-out rows. No folds: those take minutes."""
     told = asked.request.reference
-    if told is None or told.count < LEAST_REFERENCE:
-        return profiling.held_out(asked.recipe, splits)
-    reference = traffic.read(directory / job.REFERENCE, told.sha256)
-    return profiled(asked.recipe, splits, reference)
+    reference = traffic.Traffic([], np.empty(0, dtype=np.int64))
+    if told is not None:
+        reference = traffic.read(directory / job.REFERENCE, told.sha256)
+    found = profiled(asked.recipe, splits, reference)
+    return profiling.held_out(asked.recipe, splits) if found is None else found

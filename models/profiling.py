@@ -29,7 +29,7 @@ OWN = "int8"
 
 
 class Rows(msgspec.Struct):
-    """What a profile is made from: the rows that the model itself holds out, and those of folds, which other networks have answered."""
+    """What a profile is made from: the rows that the model itself holds out, and those of folds, which other networks have answered, or nobody."""
 
     held_out: Examples
     folds: list[profile.Batch]

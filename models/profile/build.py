@@ -3,7 +3,7 @@
 batches of (inputs, outputs, labels) -> projection -> signals -> bins -> nulls -> Profile
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +55,8 @@ def build(
 
     Signals of an output that a batch lacks are left out. Estimates of accuracy are learned from the batches that have labels.
     """
-    rows = shared(batches)
+    given = list(batches)
+    rows = shared(given)
     calibration.admitted(sum(len(next(iter(batch.inputs.values()))) for batch in rows))
     projection = projected(manifest, rows)
     panel = Panel(manifest, directory, projection)
@@ -84,14 +85,13 @@ def build(
         ),
         nulls=calibration.nulls(layout, bins, about.resamples, about.seed, progress),
         projection=projection,
-        estimate=learned(manifest, rows),
+        estimate=learned(manifest, given),
         variant=about.variant,
     )
 
 
-def shared(batches: Iterable[Batch]) -> list[Batch]:
+def shared(rows: Sequence[Batch]) -> list[Batch]:
     """The batches with those outputs that all of them have: with the others in a part of the rows only, every other window would differ."""
-    rows = list(batches)
     common = set.intersection(*(set(batch.outputs) for batch in rows)) if rows else set()
     return [
         batch._replace(outputs={name: batch.outputs[name] for name in sorted(common)})
