@@ -58,10 +58,52 @@ compare: .venv/test ## Evergreen beside six other servers, about 40 quiet minute
 drift-benchmark: .venv/test ## how well drift is told, with rivals in the same harness, about half an hour; parts of it: .venv/bin/python -m loadtests.drift --help
 	$(BIN)/python -m loadtests.drift
 
+.PHONY: interruptions
+interruptions: OPTIONS =
+interruptions: .venv/test ## a hundred kills, full disks and absences at any step of retraining, checked after each: about half an hour; OPTIONS="--count 10 --seed 2"
+	$(BIN)/python -m loadtests.interruptions $(OPTIONS)
+
 .PHONY: demo
 demo: OPTIONS =
 demo: .venv/test ## the loop on real data, watched, in under five minutes; OPTIONS="fashion-cnn --output demo", OPTIONS="--unseen 1,2,3"
 	$(BIN)/evergreen demo $(OPTIONS)
+
+.PHONY: up image-proof
+up: ## the service, PostgreSQL, Prometheus, Alertmanager and Grafana in containers; COMPOSE_PROFILES=gpu make up
+	deploy/compose/secrets.sh
+	docker compose --file deploy/compose.yaml up --build --detach --wait
+
+image-proof: .venv/test ## build the Dockerfile with buildah on a fresh Debian and start what it makes; as root, about four minutes
+	PROVE_IMAGE=1 $(BIN)/python -m pytest -o faulthandler_timeout=900 tests/system/test_image.py
+
+# In an environment of their own: they are no part of what they look through.
+AUDIT := pip-audit==2.10.1 cyclonedx-bom==7.5.0
+.venv/audit: .venv/python
+	$(PYTHON) -m venv .venv/auditing
+	.venv/auditing/bin/python -m pip --disable-pip-version-check install --quiet --progress-bar off $(AUDIT)
+	@touch $@
+
+.PHONY: audit sbom
+audit: STRICT = --strict
+audit: .venv/audit ## known vulnerabilities of every version in constraints.txt, as PyPI tells them; fails where there is one, or where PyPI does not know a version; STRICT= lists those and goes on
+	.venv/auditing/bin/pip-audit $(STRICT) --no-deps --disable-pip --requirement constraints.txt
+
+sbom: .venv/audit ## what is installed in .venv, with licences and hashes, as CycloneDX: dist/sbom.json
+	mkdir -p dist
+	.venv/auditing/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible --output-file dist/sbom.json $(BIN)/python
+
+.PHONY: torture
+torture: OPTIONS =
+torture: .venv/test ## faults and hostile clients against services of its own, every answer verified, about 10 minutes; OPTIONS="--only 'disk full' --rounds 1"
+	$(BIN)/python -m loadtests.torture $(OPTIONS)
+
+.PHONY: fuzz
+fuzz: .venv/test ## coverage-guided fuzzing of the parser of /v2's bodies, ten minutes; what it has found interesting stays in .evergreen/fuzzing
+	$(BIN)/python -m loadtests.torture.fuzzing -max_total_time=600
+
+.PHONY: dashboards
+dashboards: .venv/test ## both Grafana dashboards as pictures, while a model is slowed down and another is retrained, about nine minutes; parts of it: .venv/bin/python -m loadtests.dashboards --help
+	$(BIN)/python -m loadtests.dashboards
 
 clean:
 	rm -rf .venv .evergreen

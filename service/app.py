@@ -1,29 +1,30 @@
 """The HTTP application of one front end: what is wired to what. It must not know how a request is answered.
 
-create_app(settings, control socket) -> Litestar, whose lifespan opens the link to control and closes it, and the infer route, which the
-front end's HTTP protocol answers before Litestar is asked
+create_app(settings, control socket) -> Litestar, whose lifespan opens the link to control and closes it; the infer route, which the front
+end's HTTP protocol answers before Litestar is asked; and the entrance, which every connection passes
 """
 
 import asyncio
 import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
 
 from models.errors import EvergreenError
 from service import snapshots
 from service.api import problems
-from service.api.access import Access, guard
+from service.api.access import guard
 from service.api.catalogue import Catalogue
 from service.api.diagnostics import Diagnostics
+from service.api.documentation import documentation
 from service.api.drift import DriftReports
+from service.api.entrance import Entrance
 from service.api.feedback import Erasure, Feedback
 from service.api.health import Health
 from service.api.hooks import Hooks
@@ -33,6 +34,7 @@ from service.api.lifecycle import Lifecycle
 from service.api.predictions import Predictions
 from service.api.repository import Repository
 from service.api.retrainings import Retrain, Retrainings
+from service.api.telemetry import Telemetry
 from service.link import Handler, Link
 from service.monitoring.observer import Observer
 from service.predictor import Predictor
@@ -44,16 +46,18 @@ VERSION = importlib.metadata.version("evergreen-serving")
 FIRST_TABLE_SECONDS = 30.0
 
 
-def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
-    """The application and its hot route. `control` is the path of control's socket; nothing is opened before the lifespan begins."""
+def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute, Entrance]:
+    """The application, its hot route and its entrance. `control` is the path of control's socket; nothing is opened before the lifespan begins."""
     router = Router()
     counts = FrontEndMetrics()
     observer = Observer(settings)
     counts.registry.register(observer.tally)
     predictor = Predictor(settings, router, counts, observer)
-    access = Access(settings)
-    allowed = access.knows if access.protects_all else None
-    route = InferRoute(router, predictor, settings.max_body_bytes, allowed)
+    entrance = Entrance(settings, Path(control).parent)
+    counts.registry.register(entrance.counts)
+    access, telemetry = entrance.access, Telemetry(settings, entrance.callers)
+    allowed = access.may_predict if access.protects_all else None
+    route = InferRoute(router, predictor, telemetry, settings, allowed, entrance.callers)
     link: Link | None = None
 
     async def take_table(raw: Any) -> int:
@@ -77,8 +81,10 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
             # A request before the first table would be told that its model is unknown.
             await asyncio.wait_for(router.routed.wait(), FIRST_TABLE_SECONDS)
             async with (
+                telemetry.running(router, counts),
                 observer.telling(link.ask, counts.intake),
-                over_grpc(settings, router, predictor, access, link),
+                entrance.kept(),
+                over_grpc(settings, router, predictor, entrance, link, telemetry),
             ):
                 yield
         finally:
@@ -131,22 +137,20 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute]:
             (EvergreenError, HTTPException, Exception), problems.respond
         ),
         request_max_body_size=settings.max_body_bytes,
-        openapi_config=OpenAPIConfig(
-            title="Evergreen",
-            version=VERSION,
-            description="Predictions over /v1 (images, series, texts) and /v2 (tensors: the Open Inference Protocol).",
-            path="/docs",
-            render_plugins=[SwaggerRenderPlugin()],
-            use_handler_docstrings=True,
-        ),
+        openapi_config=documentation(VERSION),
         logging_config=None,
     )
-    return app, route
+    return app, route, entrance
 
 
 @asynccontextmanager
 async def over_grpc(
-    settings: Settings, router: Router, predictor: Predictor, access: Access, link: Link
+    settings: Settings,
+    router: Router,
+    predictor: Predictor,
+    entrance: Entrance,
+    link: Link,
+    telemetry: Telemetry,
 ) -> AsyncIterator[None]:
     """The gRPC server beside the HTTP application, where a port is set for it."""
     if settings.grpc_port is None:
@@ -156,5 +160,5 @@ async def over_grpc(
     from service.grpc.calls import Calls
     from service.grpc.server import serving
 
-    async with serving(settings, Calls(settings, router, predictor, access, link)):
+    async with serving(settings, Calls(settings, router, predictor, entrance, link), telemetry):
         yield

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import EvergreenError
-from service import snapshots
+from service import snapshots, triton_metrics
 from service.deployments import Deployment, Deployments
 from service.errors import SettingsError
 from service.evidence import Evidence, Kept
@@ -131,9 +131,13 @@ class Control:
         self.ledger.close()
         shutil.rmtree(self._runtime, ignore_errors=True)
 
-    async def metrics_page(self, _: Any = None) -> bytes:
-        """Every process's counts, added up, in the Prometheus text format."""
-        return snapshots.exposition(await self._counted())
+    async def metrics_page(self, asked: Any = None) -> bytes:
+        """Every process's counts, added up, in the Prometheus text format, or as OpenMetrics where that is `asked`."""
+        page = await self._counted()
+        if self.settings.triton_metrics:
+            page += triton_metrics.aliases(page)
+        form = bool(asked and asked.get("openmetrics"))
+        return snapshots.exposition(page, openmetrics_asked=form)
 
     async def statistics(self, _: Any = None) -> list[dict[str, Any]]:
         """The same counts in the words of the protocol's statistics."""

@@ -7,7 +7,8 @@ EvergreenError                (models.errors)
 │   └── UnsupportedCoding     ... or it is compressed in a way that nobody here reads
 ├── Unsupported               the protocol knows it, this service does not do it
 ├── Unauthenticated           the token is missing or wrong
-├── Forbidden                 nobody may do this here, as the service is set up
+├── Forbidden                 nobody may do this here, as the service is set up, or the token's scopes do not hold it
+├── QuotaExceeded             the client has asked more than its quota: `retry_after` says when it may again
 ├── Unavailable               not now: `retry_after` says when to come back
 │   ├── QueueFull             the model's queue holds its bound
 │   ├── DeadlineUnmeetable    the queue is too long for the request's deadline
@@ -49,7 +50,15 @@ class Unauthenticated(EvergreenError):
 
 
 class Forbidden(EvergreenError):
-    """As the service is set up nobody may do this; the message says how to change that."""
+    """As the service is set up nobody may do this, or this token may not; the message says how to change that, or what is needed."""
+
+
+class QuotaExceeded(EvergreenError):
+    """The client has used up its own quota; others have theirs. `retry_after` is the number of seconds until it may ask again."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Unavailable(EvergreenError):

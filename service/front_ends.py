@@ -19,7 +19,7 @@ import msgspec
 
 from models.errors import EvergreenError
 from service import snapshots
-from service.engine.supervisor import Supervisor
+from service.engine.supervisor import TRACE_SECRETS, Supervisor
 from service.errors import SettingsError, Unavailable
 from service.link import Handler, Link
 from service.metrics import ControlMetrics
@@ -37,6 +37,8 @@ SCRAPE_SECONDS = 2.0
 SHIP_SECONDS = 5.0
 """A front end that takes longer to tell what it observed is waited for no longer."""
 BACKLOG = 2048
+CONFIDED = ("EVERGREEN_TOKEN", *TRACE_SECRETS)
+"""What a front end has to know of what is told to nobody."""
 
 
 class FrontEnds:
@@ -133,7 +135,7 @@ class FrontEnd:
     ) -> None:
         name = f"front end {number}"
         self.supervisor = Supervisor(
-            name, self._command, on_change, (listener.fileno(),), confided=("EVERGREEN_TOKEN",)
+            name, self._command, on_change, (listener.fileno(),), confided=CONFIDED
         )
         self._listener = listener
         self._settings = settings

@@ -15,10 +15,24 @@ import uvicorn
 import uvloop
 
 from service import logs
+from service.api.entrance import open_as_many_as_allowed
 from service.api.hot import HotProtocol
+from service.api.telemetry import Accompanied
 from service.app import create_app
 from service.engine.lifeline import Lifeline, Said
 from service.settings import Settings, to_path
+
+
+class Loop(uvloop.Loop):
+    """An event loop on which a TLS handshake takes as long as the head of a request may; its own default is a minute, which uvicorn leaves."""
+
+    def __init__(self, handshake_seconds: float) -> None:
+        self._handshake_seconds = handshake_seconds
+
+    async def create_server(self, *arguments: Any, **named: Any) -> Any:
+        if named.get("ssl") is not None:
+            named["ssl_handshake_timeout"] = self._handshake_seconds
+        return await super().create_server(*arguments, **named)
 
 
 class Server(uvicorn.Server):
@@ -50,21 +64,29 @@ def main() -> None:
     settings = msgspec.json.decode(sys.argv[1], type=Settings, dec_hook=to_path)
     control, listener, lifeline = sys.argv[2], int(sys.argv[3]), Lifeline(int(sys.argv[4]))
     logs.configure(settings.log_level)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # control says what starts and ends
-    app, route = create_app(settings, control)
+    # Control says what starts and ends, and what clients send that is no HTTP is counted: it must not fill the log.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    open_as_many_as_allowed()
+    app, route, entrance = create_app(settings, control)
     config = uvicorn.Config(
-        app,
-        http=cast(Any, functools.partial(HotProtocol, route)),
+        cast(Any, Accompanied(app, route.telemetry)),
+        http=cast(Any, functools.partial(HotProtocol, route, entrance.connections)),
+        ws="none",
+        timeout_keep_alive=settings.limits.idle_timeout_s,
         proxy_headers=False,
         loop="none",  # the runner below chooses
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
+        ssl_context_factory=None
+        if (own := entrance.certificate) is None
+        else lambda *_: own.context,
         timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s) - 1),
     )
     server = Server(config, lifeline)
-    uvloop.run(server.serve(sockets=[socket.socket(fileno=listener)]))
+    loop = functools.partial(Loop, settings.limits.header_timeout_s)
+    uvloop.run(server.serve(sockets=[socket.socket(fileno=listener)]), loop_factory=loop)
 
 
 if __name__ == "__main__":

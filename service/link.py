@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 from models.errors import EvergreenError
+from service import context
+from service.context import RequestContext
 from service.engine import wire
 from service.errors import Unavailable
 
@@ -24,11 +26,12 @@ Handler = Callable[[Any], Awaitable[Any]]
 
 
 class Ask(msgspec.Struct, tag="ask", array_like=True):
-    """A question; `what` names the handler."""
+    """A question; `what` names the handler, `ids` the request that it is asked for, so that both ends log the same."""
 
     id: int
     what: str
     body: Any = None
+    ids: tuple[str | None, str | None] | None = None
 
 
 class Told(msgspec.Struct, tag="told", array_like=True):
@@ -69,7 +72,9 @@ class Link:
             raise Unavailable(f"{self._peer} cannot be reached")
         number = next(self._ids)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
-        self.channel.send(Ask(number, what, body))
+        request = context.current.get()
+        ids = None if request is None else (request.request_id, request.trace_id)
+        self.channel.send(Ask(number, what, body, ids))
         try:
             return await asyncio.wait_for(future, seconds)
         except TimeoutError as error:
@@ -98,6 +103,8 @@ class Link:
             future.set_exception(raised(message))
 
     async def _answer(self, ask: Ask) -> None:
+        if ask.ids is not None:  # this task's own
+            context.current.set(RequestContext(*ask.ids))
         try:
             told = Told(ask.id, await self._handlers[ask.what](ask.body))
         except EvergreenError as error:

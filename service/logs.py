@@ -1,4 +1,4 @@
-"""Log lines as JSON on stderr, one event a line, no payloads. It must not know what is logged."""
+"""Log lines as JSON on stderr, one event a line, no payloads; what is said during a request carries its ids. It must not know what is logged."""
 
 import datetime
 import logging
@@ -6,11 +6,13 @@ import sys
 
 import msgspec
 
+from service import context
+
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "taskName", "color_message"}
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, logger, event; what was passed as `extra` beside them."""
+    """time, level, logger, event; the ids of the request that is worked on, and what was passed as `extra`, beside them."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
@@ -19,6 +21,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
+            **(request.ids() if (request := context.current.get()) is not None else {}),
             **{key: value for key, value in record.__dict__.items() if key not in _STANDARD},
         }
         if record.exc_info:

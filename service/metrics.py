@@ -11,6 +11,7 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.samples import Exemplar
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -46,17 +47,32 @@ class Tally:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
+        self._exemplars: dict[int, Exemplar] = {}
 
     def observe(self, value: float) -> None:
         """Count one value."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def exemplify(self, value: float, trace_id: str, now: float) -> None:
+        """Show the trace of a value that was counted at `now` (s since 1970): the newest one below each bound is shown."""
+        at = bisect_left(self._bounds, value)
+        self._exemplars[at] = exemplar(value, trace_id, now)
+
     def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         """Put the cumulative counts into `family`."""
         names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
-        buckets = list(zip(names, accumulate(self._counts), strict=True))
+        counts = enumerate(zip(names, accumulate(self._counts), strict=True))
+        found = self._exemplars
+        buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = [
+            (*one, found[at]) if at in found else one for at, one in counts
+        ]
         family.add_metric(labels, buckets, self._sum)
+
+
+def exemplar(value: float, trace_id: str, now: float) -> Exemplar:
+    """A value with its trace."""
+    return Exemplar({"trace_id": trace_id}, value, now)
 
 
 class BatchTally:
@@ -112,11 +128,9 @@ class EngineMetrics:
             return Counter(name, text, labels, registry=self.registry).labels(*values)
 
         self.queue = Tally(COMPUTE)
+        self.compute = Tally(COMPUTE)
         self.batches = BatchTally()
         self.registry.register(self)
-        self.compute = histogram(
-            "inference_compute_duration_seconds", "One run of a batch on the model.", COMPUTE
-        )
         self.batch_rows = histogram("inference_batch_rows", "Rows per batch.", ROWS)
         self.rows = counter("inference_rows", "Rows computed.")
         self.padded = counter(
@@ -152,6 +166,9 @@ class EngineMetrics:
         self.queue_rows = Gauge(
             "inference_queue_rows", "Rows waiting.", labels, registry=self.registry
         ).labels(*values)
+        self.queue_requests = Gauge(
+            "inference_queue_requests", "Requests waiting.", labels, registry=self.registry
+        ).labels(*values)
 
     def collect(self) -> Iterator[Metric]:
         """What the registry asks for: the one count of every request, kept in plain numbers."""
@@ -160,13 +177,25 @@ class EngineMetrics:
             "Wait of a request for its batch.",
             labels=("model", "version"),
         )
+        compute = HistogramMetricFamily(
+            "inference_compute_duration_seconds",
+            "One run of a batch on the model.",
+            labels=("model", "version"),
+        )
         self.queue.add_to(queue, self._values)
-        yield queue
+        self.compute.add_to(compute, self._values)
+        yield from (queue, compute)
         yield from self.batches.collect(self._values)
 
     def count_cancelled(self, stage: str) -> None:
         """`stage`: queued (taken out before it cost anything) or running (its result is dropped)."""
         self.cancelled.labels(*self._values, stage).inc()
+
+    def exemplify(self, queued: Mapping[str, float], compute: float, now: float) -> None:
+        """Show traces: the wait of each traced request of a batch, by its trace, and how long the batch ran."""
+        for trace_id, wait in queued.items():
+            self.queue.exemplify(wait, trace_id, now)
+            self.compute.exemplify(compute, trace_id, now)
 
     def show_caps(self, caps: Mapping[str, int]) -> None:
         """The caps as they stand, by bucket."""

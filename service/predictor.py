@@ -16,6 +16,7 @@ import numpy as np
 
 from models import tasks
 from models.errors import InputError, TooLarge
+from service import context
 from service.engine.client import Answer
 from service.monitoring.observer import Chosen, Observer
 from service.outcomes import Counted
@@ -50,11 +51,20 @@ class Outcome(NamedTuple):
     timings_ms: dict[str, float]
 
 
+class Times(NamedTuple):
+    """Where a request's time went, in seconds."""
+
+    decode: float = 0.0
+    queue: float = 0.0
+    compute: float = 0.0
+
+
 class TensorOutcome(NamedTuple):
     """What a tensor request comes to: outputs [rows, ...] in the order asked for."""
 
     prediction_id: str
     outputs: dict[str, np.ndarray]
+    times: Times = Times()
 
 
 class Predictor:
@@ -90,6 +100,7 @@ class Predictor:
         rows = await self._decode(opened.processor, items)
         decoded = time.monotonic()
         prediction = new_id()
+        note(target, prediction, len(rows), terms.received, decoded)
         chosen = self._observer.choose(opened.watch, len(rows), "v1", prediction)
         answers = await self._run_rows(target, rows, terms, chosen)
         predictions = [tasks.prediction(row, opened.manifest.labels, top) for row, _ in answers]
@@ -100,7 +111,7 @@ class Predictor:
             "compute": max(answer.compute for _, answer in answers),
             "total": total,
         }
-        self._metrics.of(target.model, target.version, "v1").time(decode, total)
+        self._count(target, "v1", decode, total)
         return Outcome(
             prediction,
             target,
@@ -128,6 +139,7 @@ class Predictor:
         names = signature.check_outputs(outputs)
         lane = signature.lane(terms.priority)
         decoded = time.monotonic()
+        note(target, prediction, rows, terms.received, decoded)
         chosen = self._observer.choose(opened.watch, rows, api, prediction)
         asked = names if chosen is None else chosen.watch.outputs(names)
         answer = await self._router.infer(target, ordered, asked, terms.deadline, lane)
@@ -136,13 +148,22 @@ class Predictor:
             answer = answer._replace(outputs={name: answer.outputs[name] for name in names})
         if self._router.shadows:
             self._shadow.copy(target, ordered, names, answer)
-        tally = self._metrics.of(target.model, target.version, api)
-        tally.time(decoded - terms.received, time.monotonic() - terms.received)
-        return TensorOutcome(prediction, answer.outputs)
+        decode = decoded - terms.received
+        self._count(target, api, decode, time.monotonic() - terms.received)
+        times = Times(decode, answer.queue, answer.compute)
+        return TensorOutcome(prediction, answer.outputs, times)
 
     def counted(self, target: Target, api: str) -> Counted:
         """Count a request as in flight while the block runs, and by its outcome."""
         return Counted(self._metrics, target.model, target.version, api)
+
+    def _count(self, target: Target, api: str, decode: float, total: float) -> None:
+        """The times (s) of an answered request; where it is traced, they lead to its trace."""
+        tally = self._metrics.of(target.model, target.version, api)
+        tally.time(decode, total)
+        asked = context.current.get()
+        if asked is not None and asked.trace is not None and asked.trace_id is not None:
+            tally.exemplify(decode, total, asked.trace_id, time.time())
 
     async def _decode(self, processor: tasks.Processor, items: Sequence[object]) -> list[tasks.Row]:
         def decode() -> list[tasks.Row]:
@@ -197,6 +218,13 @@ class Predictor:
             raise TooLarge(f"the request has {rows} items, the limit is {most}")
         if not rows:
             raise InputError("the request has no items")
+
+
+def note(target: Target, prediction: str, rows: int, received: float, decoded: float) -> None:
+    """Tell the running task's request, if anything is told of it, what it has become."""
+    if (asked := context.current.get()) is not None:
+        asked.note(target.model, target.version, prediction, rows)
+        asked.note_decoding(received, decoded)
 
 
 def named_row(processor: tasks.Processor, index: int, item: object, count: int) -> tasks.Row:

@@ -19,10 +19,13 @@ from models.errors import EvergreenError
 from service.engine import wire
 from service.engine.client import Answer, EngineClient
 from service.engine.lanes import NORMAL
+from service.engine.supervisor import SILENCE_SECONDS
 from service.errors import DeadlineExceeded, EngineError, EngineLost, NotFound, Unavailable
 from service.opening import Opened, open_version
 
 RECONNECT_SECONDS = 0.2
+WORD_SECONDS = 0.8
+"""An engine that says nothing for so long is not ready, although its supervisor waits longer before it is replaced."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -68,6 +71,8 @@ class Router:
 
     def __init__(self) -> None:
         self.table = Table()
+        self.on_ran: Callable[[wire.Ran], None] = lambda ran: None
+        """Hears what engines say of batches in which traced requests ran."""
         self.canaries: dict[str, Share] = {}
         self.shadows: dict[str, Share] = {}
         self._targets: dict[tuple[str, int], Target] = {}
@@ -145,6 +150,15 @@ class Router:
         """Whether a request to `target` would be taken right now."""
         client = self._clients.get(target.socket or "")
         return client is not None and not client.lost.is_set()
+
+    async def hear(self, target: Target) -> None:
+        """Returns once the engine of `target` has said a word. Unavailable when it is not there, or has stopped and says none."""
+        client = self._client(target)
+        try:
+            await asyncio.wait_for(client.stats(), WORD_SECONDS)
+        except TimeoutError as error:
+            name = f"{target.model}/{target.version}"
+            raise Unavailable(f"the engine of {name} says nothing", SILENCE_SECONDS) from error
 
     async def infer(
         self,
@@ -231,7 +245,10 @@ class Router:
     async def _connect(self, socket: str) -> None:
         # Refused: the engine has ended, control is about to say so, and until then its keeper tries again.
         with contextlib.suppress(OSError, EngineLost):
-            self._clients[socket] = await EngineClient.connect(socket)
+            self._clients[socket] = await EngineClient.connect(socket, on_ran=self._ran)
+
+    def _ran(self, ran: wire.Ran) -> None:
+        self.on_ran(ran)
 
     async def _keep(self, socket: str) -> None:
         """Connect again whenever the connection is lost, for as long as the table names this socket."""

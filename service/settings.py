@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from service.edge import Limits, Quota, Tls
 from service.errors import SettingsError
 from service.retraining.launchers.settings import Training
 from service.retraining.options import Retraining
@@ -19,7 +20,7 @@ PREFIX = "EVERGREEN_"
 FILE = "evergreen.toml"
 NO_SETTINGS = ("CONFIG", "DATA", "TOKEN")
 """Variables with the prefix that say something else."""
-LISTS = ("serve", "trusted_keys")
+LISTS = ("serve", "trusted_keys", "trusted_proxies")
 """Settings that a variable holds with commas between their parts."""
 SEED = Path(__file__).parent.parent / "models" / "repository"
 
@@ -142,7 +143,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     training: Training = Training()
     """Who runs trainings: [training] in the file."""
     token_file: Path | None = None
-    """Bearer tokens, one a line. EVERGREEN_TOKEN holds more of them; neither is told to anybody else."""
+    """Bearer tokens, one a line: NAME SCOPES SECRET, or SECRET alone for one that may do everything. Read again when it changes.
+    EVERGREEN_TOKEN holds more of the latter; neither is told to anybody else.
+    """
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of the proxies in front, whose X-Forwarded-For names the client. Nobody else's is believed."""
+    tls: Tls = Tls()
+    """[tls]: the service's own certificate."""
+    limits: Limits = Limits()
+    """[limits]: what a connection may take."""
+    quota: Quota | None = None
+    """[quota]: how often each client may ask. Not set: as often as it likes."""
     trusted_keys: tuple[Path, ...] = ()
     """Public keys, or certificates that signers' certificates lead to (PEM). A version that none of them vouches for is not loaded. Needs the
     extra `sign`; without any, signatures are not looked at.
@@ -151,6 +162,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What needs a token: what changes state, or reading and predicting as well. Probes never do."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """Log lines are JSON on stderr; what is loading and ready is printed on stdout in any case."""
+    access_log: bool = False
+    """A log line for every request, whatever `log_level` says: who was asked, what came of it, how long it took. No bodies."""
+    server_timing: bool = True
+    """Predictions say in a Server-Timing header where their time went."""
+    trace: bool = False
+    """Tell of requests as OpenTelemetry traces, over OTLP/HTTP, to where OTEL_EXPORTER_OTLP_ENDPOINT says. Needs the extra `trace`."""
+    trace_share: Share | None = None
+    """The share of the requests that are traced; who sends a `traceparent` has decided for its own. Not set: what OTEL_TRACES_SAMPLER says, else all."""
+    triton_metrics: bool = False
+    """Show what is counted under Triton's names as well, nv_inference_..., for dashboards that are there already."""
     models: dict[str, ModelSettings] = {}
     """[models.NAME] in the file, EVERGREEN_MODELS__NAME__KEY in the environment."""
 

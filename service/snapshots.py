@@ -10,6 +10,18 @@ from typing import Any
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.samples import Exemplar
+
+
+class Example(msgspec.Struct, array_like=True):
+    """An exemplar: a value of one sample, at `moment` (s since 1970), and the labels that lead to its trace."""
+
+    sample: str
+    labels: dict[str, str]
+    trace: dict[str, str]
+    value: float
+    moment: float
 
 
 class Family(msgspec.Struct, array_like=True):
@@ -19,28 +31,44 @@ class Family(msgspec.Struct, array_like=True):
     kind: str
     help: str
     samples: list[tuple[str, dict[str, str], float]]
+    examples: list[Example] = []
 
 
 Snapshot = list[Family]
+Key = tuple[str, tuple[tuple[str, str], ...]]
+"""A sample's name and labels."""
 
 
 def snapshot(registry: CollectorRegistry) -> Snapshot:
     """The registry's state as plain data that crosses a socket."""
     return [
         Family(
-            m.name, m.type, m.documentation, [(s.name, dict(s.labels), s.value) for s in m.samples]
+            m.name,
+            m.type,
+            m.documentation,
+            [(s.name, dict(s.labels), s.value) for s in m.samples],
+            [
+                Example(s.name, dict(s.labels), dict(e.labels), e.value, float(e.timestamp or 0))
+                for s in m.samples
+                if (e := s.exemplar) is not None
+            ],
         )
         for m in registry.collect()
     ]
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """Add up samples of the same name and labels: counters, histogram buckets and gauges are all sums here, but of times the latest counts."""
+    """Add up samples of the same name and labels: counters, histogram buckets and gauges are all sums here, but of times the latest counts.
+
+    Of exemplars, too.
+    """
     families: dict[str, Family] = {}
-    sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    sums: dict[str, dict[Key, float]] = {}
+    examples: dict[str, dict[Key, Example]] = {}
     for family in (family for one in snapshots for family in one):
         families.setdefault(family.name, family)
         into = sums.setdefault(family.name, {})
+        latest(examples.setdefault(family.name, {}), family.examples)
         for name, labels, value in family.samples:
             key = (name, tuple(labels.items()))
             known = into.get(key, 0.0)
@@ -51,9 +79,18 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
             f.kind,
             f.help,
             [(name, dict(labels), value) for (name, labels), value in sums[f.name].items()],
+            list(examples[f.name].values()),
         )
         for f in families.values()
     ]
+
+
+def latest(known: dict[Key, Example], more: Iterable[Example]) -> None:
+    """Put `more` into `known`; of one sample the latest stays."""
+    for one in more:
+        key = (one.sample, tuple(one.labels.items()))
+        if key not in known or known[key].moment <= one.moment:
+            known[key] = one
 
 
 def counters_only(one: Snapshot) -> Snapshot:
@@ -73,15 +110,23 @@ def only(one: Snapshot, loaded: Collection[tuple[str, str]]) -> Snapshot:
         return not labels.get("version") or (labels.get("model", ""), labels["version"]) in loaded
 
     return [
-        Family(f.name, f.kind, f.help, [sample for sample in f.samples if kept(sample[1])])
+        Family(
+            f.name,
+            f.kind,
+            f.help,
+            [sample for sample in f.samples if kept(sample[1])],
+            [example for example in f.examples if kept(example.labels)],
+        )
         for f in one
     ]
 
 
-def exposition(one: Snapshot) -> bytes:
-    """The Prometheus text format."""
+def exposition(one: Snapshot, *, openmetrics_asked: bool = False) -> bytes:
+    """The Prometheus text format; or OpenMetrics', which has a place for exemplars."""
     registry = CollectorRegistry()
     registry.register(_Fixed(one))
+    if openmetrics_asked:
+        return bytes(openmetrics.generate_latest(registry))  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 
@@ -97,8 +142,14 @@ class _Fixed:
     def collect(self) -> Iterator[Any]:
         for family in self._snapshot:
             metric = Metric(family.name, family.help, family.kind)
+            found: dict[Key, Example] = {}
+            latest(found, family.examples)
             for name, labels, value in family.samples:
-                metric.add_sample(name, labels, value)
+                example = found.get((name, tuple(labels.items())))
+                told = None
+                if example is not None:
+                    told = Exemplar(example.trace, example.value, example.moment)
+                metric.add_sample(name, labels, value, exemplar=told)
             yield metric
 
 

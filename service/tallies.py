@@ -51,6 +51,11 @@ class RequestTally:
         self.decode.observe(decode)
         self.duration.observe(total)
 
+    def exemplify(self, decode: float, total: float, trace_id: str, now: float) -> None:
+        """Show the trace of a request whose times were counted, at `now` (s since 1970)."""
+        self.decode.exemplify(decode, trace_id, now)
+        self.duration.exemplify(total, trace_id, now)
+
 
 class ShadowTally:
     """Copies of a model's requests that a shadow answered, beside the champion's answers."""

@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 
 from service.api.hot import HotProtocol
+from service.api.telemetry import Accompanied
 from service.app import create_app
 from service.link import Link
 from service.settings import Settings
@@ -77,9 +78,10 @@ async def front_end(directory: Path, settings: Settings, **answers: Any) -> Asyn
     path = str(directory / "control.sock")
     control = await asyncio.get_running_loop().create_unix_server(lambda: one._link(tasks), path)
     listener = socket.create_server(("127.0.0.1", 0))
-    app, route = create_app(settings, path)
-    protocol: Any = functools.partial(HotProtocol, route)
-    server = uvicorn.Server(uvicorn.Config(app, http=protocol, lifespan="on", log_config=None))
+    app, route, entrance = create_app(settings, path)
+    protocol: Any = functools.partial(HotProtocol, route, entrance.connections)
+    told = Accompanied(app, route.telemetry)
+    server = uvicorn.Server(uvicorn.Config(told, http=protocol, lifespan="on", log_config=None))
     running = asyncio.create_task(server.serve([listener]))
     try:
         async with asyncio.timeout(30):

@@ -77,7 +77,7 @@ def serving(
     """`evergreen serve` on the models in `repository`, on a port that was free; `said` is its URL."""
     command = [evergreen(prefix), "serve", "--repository", str(repository), "--port", "0"]
     with running(
-        command, r"answers on (http://\S+),", directory, environment(directory, **settings)
+        command, r"answers on (https?://\S+),", directory, environment(directory, **settings)
     ) as program:
         yield program
 

@@ -27,7 +27,9 @@ def program(name: str, package: str = "prometheus") -> str:
 
 
 @contextmanager
-def scraping(url: str, directory: Path, alertmanager: str | None = None) -> Iterator[str]:
+def scraping(
+    url: str, directory: Path, alertmanager: str | None = None, flags: tuple[str, ...] = ()
+) -> Iterator[str]:
     """The URL of a Prometheus that runs the committed configuration on the service at `url`, and tells `alertmanager` of alerts."""
     config = yaml.safe_load(CONFIG.read_text())
     times = ("scrape_interval", "scrape_timeout", "evaluation_interval")
@@ -43,6 +45,7 @@ def scraping(url: str, directory: Path, alertmanager: str | None = None) -> Iter
         f"--config.file={path}",
         f"--storage.tsdb.path={directory / 'tsdb'}",
         "--web.listen-address=127.0.0.1:0",
+        *flags,
     ]
     with running(command, LISTENING, directory) as started:
         yield f"http://{started.said}"

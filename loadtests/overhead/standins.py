@@ -25,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from loadtests.compare.contenders import ROOT, Contender, Job
 from service.api.hot import HotProtocol
 from service.api.infer import Answer, InferRoute, Said, answer_headers
+from service.api.telemetry import Telemetry
 from service.app import create_app
 from service.routing import Target
 from service.settings import Settings
@@ -105,6 +106,7 @@ class ConstantRoute(InferRoute):
     def __init__(self, constants: Constants, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
         self.allowed = None
+        self.telemetry = Telemetry(Settings())
         self._constants = constants
 
     def find(self, name: str, version: str | None, client: object = None) -> Target:
@@ -135,10 +137,10 @@ def build(kind: str, constants: Constants) -> tuple[Any, Any]:
     settings = Settings()
     if kind == "bare":
         return Bare(constants), HttpToolsProtocol
-    app, _ = create_app(settings, "nobody")
+    app, _, entrance = create_app(settings, "nobody")
     if kind == "hot":
         route = ConstantRoute(constants, settings.max_body_bytes)
-        return app, functools.partial(HotProtocol, route)
+        return app, functools.partial(HotProtocol, route, entrance.connections)
     for form, answer in constants.items():
         app.register(handler(form, answer))
     return app, HttpToolsProtocol

@@ -1,90 +1,74 @@
-"""Who may do what: bearer tokens, from a file or the environment. It must not know what is done with them.
+"""Who may do what: a token's scopes, or the place where the service listens. It must not know what is done with them.
 
-protect = "changes"   what changes state needs a token; without any it is allowed on the loopback alone
+protect = "changes"   what changes state needs a token with its scope; without any token it is allowed on the loopback alone
 protect = "all"       reading and predicting need one, too; the health probes stay open
 """
 
-import hmac
 import ipaddress
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from service.api import tokens
+from service.api.tokens import ADMIN, FEEDBACK, HOOKS, PREDICT, READ, VARIABLE, Token
 from service.errors import Forbidden, SettingsError, Unauthenticated
-from service.settings import PREFIX, Settings
+from service.refusals import Refusals
+from service.settings import Settings
 
-VARIABLE = f"{PREFIX}TOKEN"
-SHORTEST = 8
 HOW = f"set {VARIABLE}, or token_file to a file with one token a line"
 
-CHANGE: dict[str, Any] = {"access": "change"}
-"""`opt` of a route that changes state."""
-PROBE: dict[str, Any] = {"access": "probe"}
-"""`opt` of a route that answers everybody."""
+OPEN = (READ, PREDICT)
+"""Scopes that need no token where only changes are protected."""
+PROBE: dict[str, Any] = {"scope": "probe"}
+"""`opt` of a route that answers everybody; a route without an `opt` is read."""
+ASK: dict[str, Any] = {"scope": PREDICT}
+LABEL: dict[str, Any] = {"scope": FEEDBACK}
+NOTIFY: dict[str, Any] = {"scope": HOOKS}
+CHANGE: dict[str, Any] = {"scope": ADMIN}
 
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]
 
 
-def read_tokens(file: Path | None, environ: Mapping[str, str] = os.environ) -> tuple[bytes, ...]:
-    """The tokens in `file` (one a line, "#" begins a comment) and those in the environment (commas between them).
-
-    They are no part of the settings, which travel on command lines that every user of a machine can read. SettingsError where the file
-    cannot be read or holds none, or a token is too short.
-    """
-    found = environ.get(VARIABLE, "").split(",")
-    if file is not None:
-        try:
-            lines = file.read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"token_file: {file}: {error}") from error
-        held = [line for line in map(str.strip, lines) if line and not line.startswith("#")]
-        if not held:
-            raise SettingsError(f"token_file: {file} holds no token")
-        found += held
-    tokens = [token for token in map(str.strip, found) if token]
-    if short := next((token for token in tokens if len(token) < SHORTEST), None):
-        raise SettingsError(
-            f"a token has {len(short)} characters, {SHORTEST} are the fewest: "
-            "`openssl rand -hex 32` makes one"
-        )
-    return tuple(token.encode() for token in tokens)
-
-
 class Access:
-    """The rules of one service. What is refused is raised: Unauthenticated or Forbidden."""
+    """The rules of one service. What is refused is raised, Unauthenticated or Forbidden, and counted."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
-        self._tokens = read_tokens(settings.token_file, environ)
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str] = os.environ,
+        counts: Refusals | None = None,
+    ) -> None:
+        self.tokens = tokens.of(settings, environ)
         self._local = is_loopback(settings.host)
+        self._counts = counts or Refusals()
         self.protects_all = settings.protect == "all"
-        if self.protects_all and not self._tokens:
+        if self.protects_all and not self.tokens:
             raise SettingsError(f"protect is 'all', but there is no token: {HOW}")
 
-    def knows(self, authorization: bytes | None) -> bool:
-        """Whether an Authorization header brings one of the tokens."""
-        scheme, _, given = (authorization or b"").partition(b" ")
-        if scheme.lower() != b"bearer":
+    def may_predict(self, authorization: bytes | None) -> bool:
+        """Whether an Authorization header brings a token that may, where one is needed. Who is refused here is told why by `permit`."""
+        token = self.tokens.find(authorization)
+        if token is None or not token.may(PREDICT):
             return False
-        given = given.strip()
-        # All of them are looked at, so that the time tells nothing of which.
-        return sum(hmac.compare_digest(given, token) for token in self._tokens) > 0
+        self._counts.ask(token.name)
+        return True
 
-    def check_use(self, authorization: str | None) -> None:
-        """Reading and predicting."""
-        if self.protects_all:
-            self._check_token(authorization)
-
-    def check_change(
-        self, authorization: str | None, origin: str | None = None, host: str | None = None
+    def permit(
+        self,
+        scope: str,
+        authorization: bytes | None,
+        origin: str | None = None,
+        host: str | None = None,
     ) -> None:
-        """What changes state. `origin` and `host`: those headers, where the request could be a browser's."""
-        if self._tokens:
-            self._check_token(authorization)
+        """Return where it is allowed. `origin` and `host`: those headers, where the request could be a browser's."""
+        if scope in OPEN and not self.protects_all:
+            return
+        if self.tokens:
+            self._check_token(scope, authorization)
         elif not self._local:
             raise Forbidden(
                 f"this service can be reached from other machines and has no token, so nothing can be changed: {HOW}"
@@ -92,27 +76,42 @@ class Access:
         elif origin is not None and urlsplit(origin).netloc != host:
             raise Forbidden(f"a page of '{origin[:80]}' may not change anything here")
 
-    def _check_token(self, authorization: str | None) -> None:
-        if not self.knows(
-            None if authorization is None else authorization.encode("latin-1", "replace")
-        ):
+    def _check_token(self, scope: str, authorization: bytes | None) -> None:
+        token = self.tokens.find(authorization)
+        if token is None:
+            self._counts.refuse("no token" if authorization is None else "unknown token")
             wrong = "is missing" if authorization is None else "is not known here"
             raise Unauthenticated(f"the token {wrong}: send 'Authorization: Bearer TOKEN'")
+        self._counts.ask(token.name)
+        if not token.may(scope):
+            self._counts.refuse("scope", token.name)
+            raise Forbidden(f"{told(token)}, this needs {scope}")
+
+
+def told(token: Token) -> str:
+    """A token as a refusal names it."""
+    return f"the token '{token.name}' may {', '.join(sorted(token.scopes | {READ}))}"
 
 
 def guard(access: Access) -> Guard:
-    """The framework's guard of every route, by what its `opt` says."""
+    """The framework's guard of every route, by the scope in its `opt`."""
 
     def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        kind, headers = handler.opt.get("access"), connection.headers
-        if kind == "change":
-            access.check_change(
-                headers.get("authorization"), headers.get("origin"), headers.get("host")
+        scope, headers = handler.opt.get("scope", READ), connection.headers
+        if scope != "probe":
+            access.permit(
+                scope,
+                as_sent(headers.get("authorization")),
+                headers.get("origin"),
+                headers.get("host"),
             )
-        elif kind != "probe":
-            access.check_use(headers.get("authorization"))
 
     return check
+
+
+def as_sent(header: str | None) -> bytes | None:
+    """A header as it came."""
+    return None if header is None else header.encode("latin-1", "replace")
 
 
 def is_loopback(host: str) -> bool:

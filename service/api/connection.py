@@ -1,10 +1,8 @@
 """What a connection says beside its body: that its client has gone, and how long the client will wait."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from typing import Any, TypeVar
-
-from litestar import Request
 
 from models.errors import InputError
 from service.errors import ClientGone
@@ -48,21 +46,6 @@ async def unless_gone(receive: Any, work: Awaitable[T]) -> T:
         timer.cancel()
         if watcher is not None:
             watcher.cancel()
-
-
-def client_of(named: str, forwarded: str, peer: Sequence[Any] | None) -> str:
-    """Who asks: what the client calls itself, else where its request comes from, by the first proxy's word or the connection's."""
-    return named or forwarded.partition(",")[0].strip() or (str(peer[0]) if peer else "")
-
-
-def client_of_request(request: Request[Any, Any, Any]) -> str:
-    """`client_of` a request of the framework's."""
-    headers = request.headers
-    return client_of(
-        headers.get("evergreen-client", ""),
-        headers.get("x-forwarded-for", ""),
-        request.scope.get("client"),
-    )
 
 
 def read_timeout(header: str | None) -> float | None:

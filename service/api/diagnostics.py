@@ -1,4 +1,4 @@
-"""Statistics, and the protocol's trace and log settings, which tell what is true: there are no traces, and the log level stays as it is.
+"""Statistics, and the protocol's trace and log settings, which tell what is true: both stay as the service was started.
 
 Nor is there shared memory: whoever asks for some is told so.
 """
@@ -13,12 +13,12 @@ from models.errors import InputError
 from service import statistics
 from service.api.access import CHANGE
 from service.api.bodies import read_json
+from service.api.telemetry import tracing
 from service.errors import Unsupported
 from service.link import Link
 from service.routing import Router
 from service.settings import Settings
 
-TRACE = {"trace_level": ["OFF"]}
 TRACE_WORDS = (
     "trace_level",
     "trace_rate",
@@ -61,22 +61,29 @@ class Diagnostics(Controller):
         return await model_statistics(router, link, name, version)
 
     @get("/trace/setting", summary="Trace settings", sync_to_thread=False)
-    def trace(self) -> dict[str, Any]:
-        """Off."""
-        return TRACE
+    def trace(self, settings: NamedDependency[Settings]) -> dict[str, Any]:
+        """Off, or what OpenTelemetry is told."""
+        return trace_settings(settings)
 
     @get(
         "/models/{name:str}/trace/setting", summary="A model's trace settings", sync_to_thread=False
     )
-    def model_trace(self, router: NamedDependency[Router], name: FromPath[str]) -> dict[str, Any]:
-        """Off."""
+    def model_trace(
+        self,
+        router: NamedDependency[Router],
+        settings: NamedDependency[Settings],
+        name: FromPath[str],
+    ) -> dict[str, Any]:
+        """Those of every model."""
         router.target(name)
-        return TRACE
+        return trace_settings(settings)
 
     @post("/trace/setting", status_code=200, opt=CHANGE, summary="Change trace settings")
-    async def set_trace(self, request: AnyRequest) -> dict[str, Any]:
+    async def set_trace(
+        self, request: AnyRequest, settings: NamedDependency[Settings]
+    ) -> dict[str, Any]:
         """They can only be left as they are."""
-        return change_trace(read_json(await request.body(), dict[str, Any]))
+        return change_trace(settings, read_json(await request.body(), dict[str, Any]))
 
     @post(
         "/models/{name:str}/trace/setting",
@@ -85,11 +92,15 @@ class Diagnostics(Controller):
         summary="Change a model's trace settings",
     )
     async def set_model_trace(
-        self, request: AnyRequest, router: NamedDependency[Router], name: FromPath[str]
+        self,
+        request: AnyRequest,
+        router: NamedDependency[Router],
+        settings: NamedDependency[Settings],
+        name: FromPath[str],
     ) -> dict[str, Any]:
         """They can only be left as they are."""
         router.target(name)
-        return change_trace(read_json(await request.body(), dict[str, Any]))
+        return change_trace(settings, read_json(await request.body(), dict[str, Any]))
 
     @get("/logging", summary="Log settings", sync_to_thread=False)
     def log(self, settings: NamedDependency[Settings]) -> dict[str, Any]:
@@ -132,17 +143,35 @@ async def model_statistics(
     }
 
 
-def change_trace(wanted: dict[str, Any]) -> dict[str, Any]:
-    """The settings, if nothing but those is asked for. InputError for unknown ones, Unsupported otherwise."""
-    check_words(wanted, TRACE_WORDS)
-    asked = {
-        name: value for name, value in wanted.items() if value not in (None, [], ["OFF"], "OFF")
+def trace_settings(settings: Settings) -> dict[str, list[str] | str]:
+    """What is traced, in the protocol's words: one of `trace_rate` requests, where the settings and not the environment say how many."""
+    if not tracing(settings):
+        return {"trace_level": ["OFF"]}
+    told: dict[str, list[str] | str] = {
+        "trace_level": ["TIMESTAMPS"],
+        "trace_mode": "opentelemetry",
     }
-    if asked:
-        raise Unsupported(
-            f"tracing is off and cannot be switched on: '{next(iter(asked))}' has no effect"
-        )
-    return TRACE
+    if settings.trace_share:
+        told["trace_rate"] = str(round(1 / settings.trace_share))
+    return told
+
+
+def change_trace(settings: Settings, wanted: dict[str, Any]) -> dict[str, list[str] | str]:
+    """The settings, if nothing but those is asked for. InputError for unknown ones, Unsupported otherwise."""
+    now = trace_settings(settings)
+    check_words(wanted, TRACE_WORDS)
+    for name, value in wanted.items():
+        same = value in (None, []) or listed(value) == listed(now.get(name, []))
+        if not same:
+            raise Unsupported(
+                f"tracing cannot be switched on or changed while the service runs: '{name}' has no effect"
+            )
+    return now
+
+
+def listed(value: Any) -> list[str]:
+    """A setting's value as gRPC has them all: a list of words."""
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
 
 
 def log_settings(settings: Settings) -> dict[str, Any]:

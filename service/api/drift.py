@@ -5,7 +5,7 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
-from service.api.repository import model_name
+from service.api.repository import model_name, read_version
 from service.link import Link
 from service.monitoring.account import Account
 
@@ -28,5 +28,5 @@ class DriftReports(Controller):
         """Of a version, the champion without one. `verdict` is about the newest window of the traffic; its thresholds hold for independent
         requests. `conclusion` joins it with labels and refused inputs: fine, watch, benign drift, harmful, data fault, or insufficient.
         """
-        body = {"model": model_name(name), "version": version}
+        body = {"model": model_name(name), "version": read_version({"version": version})}
         return msgspec.convert(await link.ask("drift", body, PATIENCE), Account)

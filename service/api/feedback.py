@@ -10,9 +10,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from models.errors import InputError, TooLarge
-from service.api.access import CHANGE
+from service.api.access import CHANGE, LABEL
 from service.api.bodies import read_json
-from service.api.repository import model_name
+from service.api.repository import model_name, read_version
 from service.errors import NotFound
 from service.link import Link
 from service.monitoring.wanted import Wanted
@@ -79,7 +79,7 @@ class Feedback(Controller):
     path = "/v1/models/{name:str}"
     tags = ("feedback",)
 
-    @post("/feedback", status_code=200, opt=CHANGE, summary="Say what was right")
+    @post("/feedback", status_code=200, opt=LABEL, summary="Say what was right")
     async def feedback(
         self, request: AnyRequest, name: FromPath[str], link: NamedDependency[Link]
     ) -> Taken:
@@ -110,7 +110,8 @@ class Feedback(Controller):
         """
         if not 1 <= limit <= MOST_WANTED:
             raise InputError(f"'limit' is {limit}, it must lie between 1 and {MOST_WANTED:,}")
-        body = {"model": model_name(name), "version": version, "limit": limit}
+        chosen = read_version({"version": version})
+        body = {"model": model_name(name), "version": chosen, "limit": limit}
         return msgspec.convert(await link.ask("wanted", body, PATIENCE), WantedLabels)
 
 

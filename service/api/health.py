@@ -1,6 +1,8 @@
 """Probes and the metrics page."""
 
-from litestar import Controller, HttpMethod, Response, get, route
+from typing import Any
+
+from litestar import Controller, HttpMethod, Request, Response, get, route
 from litestar.di import NamedDependency
 
 from service.api.access import PROBE
@@ -11,6 +13,7 @@ from service.routing import Router, Table
 PROBING = (HttpMethod.GET, HttpMethod.HEAD)
 """Load balancers probe with HEAD as well."""
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 class Health(Controller):
@@ -44,12 +47,15 @@ class Health(Controller):
         return Response({"ready": False, "error": why}, status_code=503)
 
     @get("/metrics", media_type=EXPOSITION, summary="Prometheus metrics")
-    async def metrics(self, link: NamedDependency[Link]) -> Response[bytes]:
-        """The counts of every process of this machine, whichever front end is asked."""
-        page = await link.ask("metrics")
+    async def metrics(
+        self, request: Request[Any, Any, Any], link: NamedDependency[Link]
+    ) -> Response[bytes]:
+        """The counts of every process of this machine, whichever front end is asked; as OpenMetrics, with exemplars, where `Accept` says so."""
+        asked = "application/openmetrics-text" in request.headers.get("accept", "")
+        page = await link.ask("metrics", {"openmetrics": asked})
         if not isinstance(page, bytes):
             raise Unavailable("control gave no metrics")
-        return Response(page, media_type=EXPOSITION)
+        return Response(page, media_type=OPENMETRICS if asked else EXPOSITION)
 
 
 def unready(table: Table) -> str | None:

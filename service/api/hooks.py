@@ -14,7 +14,7 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 
 from models.errors import Conflict, InputError
-from service.api.access import CHANGE
+from service.api.access import NOTIFY
 from service.errors import NotFound, Refused
 from service.link import Link
 from service.retraining.alerts import Notification, Over, Wanted, meant, read
@@ -56,7 +56,7 @@ class Hooks(Controller):
 
     path = "/v1/hooks"
     tags = ("retraining",)
-    opt = CHANGE
+    opt = NOTIFY
 
     @post(
         "/alertmanager",

@@ -12,11 +12,12 @@ import http
 import re
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.api import problems
-from service.api.connection import client_of
+from service.api.bounded import BoundedProtocol, Connections
 from service.api.infer import InferRoute, answer_headers, read_headers
+from service.api.telemetry import GONE, Call, fault, forwarded, http_call
 
 PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]+))?/infer")
 STATUS_LINES = {
@@ -24,48 +25,38 @@ STATUS_LINES = {
     for status in http.HTTPStatus
 }
 
+ROUTES = ("/v2/models/{name}/versions/{version}/infer", "/v2/models/{name}/infer")
+"""What traces call the route: with a version, and without."""
+
 Headers = list[tuple[bytes, bytes]]
 
 
-class HotProtocol(HttpToolsProtocol):
+class HotProtocol(BoundedProtocol):
     """A connection. Requests that are not plain infer requests are uvicorn's."""
 
-    def __init__(self, route: InferRoute, **uvicorn: Any) -> None:
-        super().__init__(**uvicorn)
+    def __init__(self, route: InferRoute, connections: Connections, **uvicorn: Any) -> None:
+        super().__init__(connections, **uvicorn)
         self._route = route
 
-    def on_message_begin(self) -> None:
-        """A request begins. Its scope is made once it is known that uvicorn answers it."""
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
-
-    def on_headers_complete(self) -> None:
+    def begin_request(self) -> None:
         """Decide who answers."""
         found = PATH.fullmatch(self.url) if self.parser.get_method() == b"POST" else None
         busy = self.cycle is not None and not self.cycle.response_complete
         if found is None or busy or self.expect_100_continue or self.parser.should_upgrade():
-            self._leave_to_uvicorn()
+            self.leave_to_uvicorn()
             return
         headers = dict(reversed(self.headers))  # of two alike the first counts, as in the framework
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > self._route.max_body_bytes:
-            self._leave_to_uvicorn()
+            self.leave_to_uvicorn()
             return
         allowed = self._route.allowed
         if allowed is not None and not allowed(headers.get(b"authorization")):
-            self._leave_to_uvicorn()  # whose guard refuses it
+            self.leave_to_uvicorn()  # whose guard refuses it
             return
         exchange = Exchange(self, self._route, headers, found)
         # It is to this protocol what uvicorn's own cycle is; mypy cannot know.
         self.cycle = cast(RequestResponseCycle, exchange)
-
-    def _leave_to_uvicorn(self) -> None:
-        url, headers, expected = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expected
-        self.headers += headers  # in place: the scope holds this list
-        super().on_headers_complete()
 
 
 class Body:
@@ -107,6 +98,7 @@ class Exchange:
             protocol.parser.get_http_version() != "1.0" and protocol.parser.should_keep_alive()
         )
         self._protocol = protocol
+        self._default_headers = protocol.default_headers
         self._route = route
         self._headers = headers
         self._path = path
@@ -131,13 +123,29 @@ class Exchange:
     def client(self) -> str:
         """Who asks, for a canary's share."""
         headers = self._headers
-        return client_of(
+        return self._route.callers.name(
             headers.get(b"evergreen-client", b"").decode("latin-1"),
             headers.get(b"x-forwarded-for", b"").decode("latin-1"),
             self._protocol.client,
         )
 
     async def _run(self) -> None:
+        passage = self._route.telemetry.begin(self._call, self._headers.get)
+        status = GONE
+        try:
+            status = await self._respond(None if passage is None else passage.request_id)
+        finally:
+            if passage is not None:
+                passage.end(status, ROUTES[self._path[2] is None], failed=fault(status))
+
+    def _call(self) -> Call:
+        protocol, path = self._protocol, self._path[0].decode()
+        peer = str(protocol.client[0]) if protocol.client else ""
+        address = self._route.telemetry.callers.address(peer, forwarded(self._headers))
+        return http_call("POST", path, protocol.scheme or "http", address)
+
+    async def _respond(self, request_id: str | None) -> int:
+        """Answer; returns the status."""
         name = self._path[1].decode()
         version = None if self._path[2] is None else self._path[2].decode()
         try:
@@ -147,7 +155,7 @@ class Exchange:
             )
         except asyncio.CancelledError:
             if self.disconnected:
-                return
+                return GONE
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log the rest
             status, found, body = problems.render(self._path[0].decode(), error)
@@ -155,16 +163,19 @@ class Exchange:
         else:
             status, headers, body = 200, answer_headers(answer), answer.body
         if self.disconnected:
-            return
+            return GONE
+        if request_id is not None:
+            headers.append((b"x-request-id", request_id.encode()))
         self._write(status, headers, body)
         if self._protocol.flow.write_paused:
             await self._protocol.flow.drain()
         self._end()
+        return status
 
     def _write(self, status: int, headers: Headers, body: bytes) -> None:
         protocol = self._protocol
         parts = [STATUS_LINES[status]]
-        for name, value in (*protocol.server_state.default_headers, *headers):
+        for name, value in (*self._default_headers, *headers):
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"content-length: %d\r\n" % len(body))
         if not self.keep_alive:

@@ -10,9 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from service.api import classification, compression, tensors, whole
+from service.api.callers import Callers
 from service.api.connection import read_timeout
-from service.predictor import Predictor
+from service.api.telemetry import Telemetry
+from service.predictor import Predictor, Times
 from service.routing import Router, Target
+from service.settings import Settings
 
 JSON, BINARY = b"application/json", b"application/octet-stream"
 
@@ -27,12 +30,13 @@ class Said(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A good answer: its prediction id, its body, how much of that is JSON where not all is, and how it is compressed."""
+    """A good answer: its prediction id, its body, how much of that is JSON where not all is, how it is compressed, and its Server-Timing."""
 
     prediction_id: str
     body: bytes
     header_length: int | None
     coding: str | None = None
+    timing: str | None = None
 
 
 class InferRoute:
@@ -45,11 +49,16 @@ class InferRoute:
         self,
         router: Router,
         predictor: Predictor,
-        max_body_bytes: int,
+        telemetry: Telemetry,
+        settings: Settings,
         allowed: Callable[[bytes | None], bool] | None = None,
+        callers: Callers | None = None,
     ) -> None:
-        self.max_body_bytes = max_body_bytes
+        self.telemetry = telemetry
+        self.max_body_bytes = settings.max_body_bytes
+        self._timed = settings.server_timing
         self.allowed = allowed
+        self.callers = callers or Callers()
         self._router = router
         self._predictor = predictor
 
@@ -73,7 +82,10 @@ class InferRoute:
             coding = None
             if said.accepted is not None and len(data) >= compression.SMALLEST:
                 data, coding = await compression.packed(data, said.accepted)
-        return Answer(outcome.prediction_id, data, length, coding)
+            timing = None
+            if self._timed:
+                timing = server_timing(outcome.times, time.monotonic() - received)
+        return Answer(outcome.prediction_id, data, length, coding, timing)
 
     def _parse(
         self, target: Target, header_length: str | None, body: bytes
@@ -113,4 +125,15 @@ def answer_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
         headers = [identified, (b"content-type", BINARY), length]
     if answer.coding is not None:
         headers.append((b"content-encoding", answer.coding.encode()))
+    if answer.timing is not None:
+        headers.append((b"server-timing", answer.timing.encode()))
     return headers
+
+
+def server_timing(times: Times, total: float) -> str:
+    """The header that browsers and clients show: milliseconds."""
+    decode, queue, compute = times
+    return (
+        f"decode;dur={1e3 * decode:.3f}, queue;dur={1e3 * queue:.3f}, "
+        f"compute;dur={1e3 * compute:.3f}, total;dur={1e3 * total:.3f}"
+    )

@@ -9,9 +9,10 @@ from litestar.params import FromPath
 
 from models.bundle import Tensor
 from service.api import values
-from service.api.connection import client_of_request, unless_gone
+from service.api.access import ASK
+from service.api.connection import unless_gone
 from service.api.infer import InferRoute, Said, answer_headers
-from service.routing import Router, Target, unavailable
+from service.routing import Router, Target
 from service.settings import Settings
 
 VERSION = importlib.metadata.version("evergreen-serving")
@@ -49,18 +50,15 @@ class Inference(Controller):
     @get(
         ["/models/{name:str}/ready", "/models/{name:str}/versions/{version:str}/ready"],
         summary="Model ready",
-        sync_to_thread=False,
     )
-    def ready(
+    async def ready(
         self,
         router: NamedDependency[Router],
         name: FromPath[str],
         version: FromPath[str | None] = None,
     ) -> dict[str, Any]:
-        """Whether the model answers right now: 503 while it is loading or its engine is being replaced."""
-        target = router.find(name, version)
-        if not router.answers(target):
-            raise unavailable(target)
+        """Whether the model answers right now: 503 while it is loading, or its engine is being replaced or says nothing."""
+        await router.hear(router.find(name, version))
         return {"name": name, "ready": True}
 
     @get(
@@ -95,6 +93,7 @@ class Inference(Controller):
     @post(
         ["/models/{name:str}/infer", "/models/{name:str}/versions/{version:str}/infer"],
         status_code=200,
+        opt=ASK,
         summary="Run a model on tensors",
     )
     async def infer(
@@ -117,7 +116,7 @@ class Inference(Controller):
         )
         body = await request.body()
         # Chosen only now: while a slow body came, another version may have taken the place of the one that answered.
-        target = route.find(name, version, lambda: client_of_request(request))
+        target = route.find(name, version, lambda: route.callers.of_request(request))
         work = route.answer(target, said, body)
         answer = await unless_gone(request.receive, work)
         headers = {key.decode(): value.decode() for key, value in answer_headers(answer)}

@@ -13,8 +13,10 @@ from litestar.types import HTTPReceiveMessage
 from models import tasks
 from models.errors import InputError, Malformed
 from service.api import compression
+from service.api.access import ASK
 from service.api.bodies import read_json
-from service.api.connection import client_of_request, read_timeout, unless_gone
+from service.api.connection import read_timeout, unless_gone
+from service.api.infer import InferRoute
 from service.errors import UnsupportedMedia
 from service.predictor import Predictor
 from service.routing import Router, Target
@@ -54,7 +56,7 @@ class Predictions(Controller):
     path = "/v1/models/{name:str}"
     tags = ("predictions",)
 
-    @post("/predict", status_code=200, summary="Classify images, texts or series")
+    @post("/predict", status_code=200, opt=ASK, summary="Classify images, texts or series")
     async def predict(
         self,
         request: AnyRequest,
@@ -62,6 +64,7 @@ class Predictions(Controller):
         router: NamedDependency[Router],
         predictor: NamedDependency[Predictor],
         settings: NamedDependency[Settings],
+        route: NamedDependency[InferRoute],
     ) -> Response[Predicted]:
         """The raw body is an image (or multipart with one or more `file` parts), or JSON: `text`, `texts` or `series`.
 
@@ -71,7 +74,7 @@ class Predictions(Controller):
         # Chosen only now: while a slow body came, another version may have taken the place of the one that answered.
         target = router.target(name)
         if router.canaries:
-            target = router.divert(target, lambda: client_of_request(request))
+            target = router.divert(target, lambda: route.callers.of_request(request))
         with predictor.counted(target, "v1"):
             timeout = read_timeout(request.headers.get("request-timeout-ms"))
             plain = await unpacked(request, sent, settings.max_body_bytes)
@@ -81,7 +84,12 @@ class Predictions(Controller):
         body = Predicted(
             outcome.prediction_id, name, target.version, outcome.predictions, outcome.timings_ms
         )
-        return Response(body, headers={"Prediction-Id": outcome.prediction_id})
+        headers = {"Prediction-Id": outcome.prediction_id}
+        if settings.server_timing:
+            headers["Server-Timing"] = ", ".join(
+                f"{name};dur={ms:.3f}" for name, ms in outcome.timings_ms.items()
+            )
+        return Response(body, headers=headers)
 
 
 async def unpacked(request: AnyRequest, sent: bytes, most: int) -> AnyRequest:

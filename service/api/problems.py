@@ -6,6 +6,7 @@
 import http
 import logging
 import math
+import uuid
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,7 +22,7 @@ from models.errors import (
     RegistryUnavailable,
     TooLarge,
 )
-from service import errors
+from service import context, errors
 from service.api.compression import CODINGS
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ STATUSES: tuple[tuple[type[EvergreenError], int], ...] = (
     (errors.UnsupportedMedia, 415),
     (errors.Unauthenticated, 401),
     (errors.Forbidden, 403),
+    (errors.QuotaExceeded, 429),
     (errors.Unsupported, 501),
     (Conflict, 412),
     (errors.Refused, 409),
@@ -90,16 +92,22 @@ def render(path: str, error: Exception) -> Rendered:
         return from_domain(path, error)
     if isinstance(error, HTTPException):
         return from_http(path, error)
-    log.error("a request met a defect", exc_info=error, extra={"path": path})
-    return answer(path, 500, "the server failed on this request; its log says why", {})
+    asked = context.current.get()
+    if asked is not None and asked.request_id is not None:
+        named = {}
+    else:  # so that whoever is told of it finds the line
+        named = {"request_id": uuid.uuid4().hex}
+    log.error("a request met a defect", exc_info=error, extra={"path": path, **named})
+    headers = {"x-request-id": named["request_id"]} if named else {}
+    return answer(path, 500, "the server failed on this request; its log says why", headers)
 
 
 def from_domain(path: str, error: EvergreenError) -> Rendered:
     """An error that this project raised on purpose."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
     headers = dict(HEADERS.get(type(error), {}))
-    if isinstance(error, errors.Unavailable):
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if status in (429, 503):
+        headers["retry-after"] = str(max(1, math.ceil(getattr(error, "retry_after", 1.0))))
     return answer(path, status, str(error), headers)
 
 
@@ -129,3 +137,23 @@ def answer(path: str, status: int, detail: str, headers: dict[str, str]) -> Rend
         body = msgspec.json.encode(problem)
         media = "application/problem+json"
     return Rendered(status, headers | {"content-type": media}, body)
+
+
+def as_http(told: Rendered) -> bytes:
+    """A whole HTTP/1.1 answer, for where no framework writes it."""
+    headers = told.headers | {"content-length": str(len(told.body))}
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    first = f"HTTP/1.1 {told.status} {http.HTTPStatus(told.status).phrase}"
+    return "\r\n".join([first, *lines, "", ""]).encode("latin-1") + told.body
+
+
+def application(told: Rendered) -> Any:
+    """An ASGI application that answers so, whatever it is asked."""
+    headers = told.headers | {"content-length": str(len(told.body))}
+    sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+    async def answer_so(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": told.status, "headers": sent})
+        await send({"type": "http.response.body", "body": told.body})
+
+    return answer_so

@@ -25,6 +25,8 @@ from service.routing import Router
 PATIENCE = 30.0
 RETRY_SECONDS = "2"
 MOST = 500
+LARGEST = 1 << 40
+"""A log has no byte beyond."""
 LONGEST_KEY = 200
 
 AnyRequest = Request[Any, Any, Any]
@@ -172,7 +174,7 @@ class Retrainings(Controller):
         `Last-Event-ID` goes on behind that number. A comment comes every few seconds while nothing happens.
         """
         last = request.headers.get("Last-Event-ID", "0")
-        if not last.isdecimal():
+        if not (last.isdecimal() and len(last) < 16):
             raise InputError(f"Last-Event-ID is '{last[:20]}', it must be the number of an event")
         await link.ask("retraining", {"job": job}, PATIENCE)
         return ServerSentEvent(job_events(link, router, job, int(last)))
@@ -182,8 +184,8 @@ class Retrainings(Controller):
         self, job: FromPath[str], link: NamedDependency[Link], offset: FromQuery[int] = 0
     ) -> Printed:
         """Behind byte `offset`, which the answer tells anew."""
-        if offset < 0:
-            raise InputError(f"'offset' is {offset}, it must be at least 0")
+        if not 0 <= offset <= LARGEST:
+            raise InputError(f"'offset' is {offset}, it must lie between 0 and {LARGEST:,}")
         told = await link.ask("retraining logs", {"job": job, "offset": offset}, PATIENCE)
         return msgspec.convert(told, Printed)
 

@@ -12,7 +12,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from service.api.access import VARIABLE
+from service.api.tokens import VARIABLE
 
 # Off a terminal nobody folds lines back together: tables get the room they need.
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)

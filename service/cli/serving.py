@@ -9,7 +9,7 @@ from rich.markup import escape
 from models import signing
 from models.errors import InputError
 from service import examples, logs, settings
-from service.api.access import Access
+from service.api import entrance, telemetry
 from service.cli.asking import console
 from service.control import Control, serve
 from service.deployments import Deployment
@@ -44,7 +44,8 @@ def serve_command(
         "serve": served,
     }
     chosen = settings.load(given)
-    Access(chosen)  # a token that cannot be had is told before anything starts
+    entrance.check(chosen)  # a token that cannot be had is told before anything starts
+    telemetry.check(chosen)
     try:
         signing.check_trusted(chosen.trusted_keys)
     except InputError as error:
@@ -89,7 +90,8 @@ def started(control: Control) -> None:
     """The address and a line to paste for each model."""
     host = control.settings.host
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - a name for "everywhere", not a bind
-    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{control.port}"
+    scheme = "http" if control.settings.tls.certificate is None else "https"
+    url = f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{control.port}"
     console.print(f"\nEvergreen answers on {url}, its documentation is at {url}/docs\n")
     if (grpc_port := control.front_ends.grpc_port) is not None:
         console.print(f"The Open Inference Protocol over gRPC is on {shown}:{grpc_port}\n")

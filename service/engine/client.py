@@ -7,17 +7,18 @@ import asyncio
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from models.errors import EvergreenError
-from service import errors
+from service import context, errors
 from service.engine import wire
 from service.engine.lanes import NORMAL
-from service.snapshots import Family, Snapshot
+from service.snapshots import Snapshot
 
 EngineChannel = wire.Channel[wire.EngineMessage]
 
@@ -55,8 +56,9 @@ class Waiting(NamedTuple):
 class EngineClient:
     """A connection to one engine. `lost` is set once it has gone; a lost client is replaced, not repaired."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_ran: Callable[[wire.Ran], None] = lambda ran: None) -> None:
         self.report: dict[str, Any] = {}
+        self._on_ran = on_ran
         self.lost = asyncio.Event()
         self._ids = itertools.count(1)
         self._waiting: dict[int, Waiting] = {}
@@ -68,9 +70,17 @@ class EngineClient:
         )
 
     @classmethod
-    async def connect(cls, path: str | Path, seconds: float = 5.0) -> "EngineClient":
-        """Connect and wait for the engine's hello. OSError when nobody listens, EngineLost when none comes."""
-        client = cls()
+    async def connect(
+        cls,
+        path: str | Path,
+        seconds: float = 5.0,
+        on_ran: Callable[[wire.Ran], None] = lambda ran: None,
+    ) -> "EngineClient":
+        """Connect and wait for the engine's hello. OSError when nobody listens, EngineLost when none comes.
+
+        `on_ran` hears of batches in which a traced request ran.
+        """
+        client = cls(on_ran)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(seconds):
@@ -102,7 +112,9 @@ class EngineClient:
             raise errors.QueueFull("the engine does not take what it was sent already")
         heads, body = wire.pack(tensors)
         number = next(self._ids)
-        message = wire.Infer(number, heads, outputs, deadline, priority)
+        request = context.current.get()
+        trace = None if request is None else request.trace
+        message = wire.Infer(number, heads, outputs, deadline, priority, trace)
         try:
             result, answer = await self._ask(number, message, body, deadline + GRACE)
         except asyncio.CancelledError:
@@ -116,7 +128,7 @@ class EngineClient:
         """The engine's metrics."""
         number = next(self._ids)
         reply, _ = await self._ask(number, wire.StatsRequest(number))
-        return [Family(*family) for family in reply.snapshot]
+        return msgspec.convert(reply.snapshot, Snapshot)
 
     def hold(self, requests: int) -> None:
         """For tests: start nothing until `requests` requests are queued."""
@@ -175,6 +187,8 @@ class EngineClient:
                 self._settle(message.id, (message, body))
             case wire.Failure():
                 self._settle(message.id, failure(message))
+            case wire.Ran():
+                self._on_ran(message)
             case _:
                 channel.close()
 

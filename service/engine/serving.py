@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from service.engine import calibration, runner, wire
+from service.engine import calibration, runner, tracing, wire
 from service.engine.calibration import Calibration
 from service.engine.config import Config
 from service.engine.lanes import Entry, Key
@@ -100,6 +100,8 @@ class Engine:
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
         self._leaving = False
+        self._traced = False
+        """Whether a traced request ever came: without tracing, nothing is looked at."""
         self._channels: set[EngineChannel] = set()
         self._closed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -148,7 +150,9 @@ class Engine:
             case wire.StatsRequest():
                 with self._lock:
                     queued, caps = self._scheduler.queued_rows, self._scheduler.caps()
+                    requests = len(self._scheduler.waiting())
                 self._metrics.queue_rows.set(queued)
+                self._metrics.queue_requests.set(requests)
                 self._metrics.show_caps(caps)
                 channel.send(wire.Stats(message.id, snapshot(self._metrics.registry)))
             case wire.Hold():
@@ -161,6 +165,7 @@ class Engine:
         self, channel: EngineChannel, message: wire.Infer, tensors: Tensors
     ) -> None:
         now = time.monotonic()
+        self._traced |= message.trace is not None
         entry = Entry(
             key=(id(channel), message.id),
             bucket=self._session.bucket(tensors),
@@ -328,6 +333,19 @@ class Engine:
             if entry.live:
                 timing = Timing(batch.started - entry.arrived, seconds, batch.rows)
                 self._reply(entry, answer, timing)
+        if self._traced:
+            self._tell_traced(batch, ran, seconds)
+
+    def _tell_traced(self, batch: Batch, ran: Ran, seconds: float) -> None:
+        """What ran, to one of those whose requests are traced: it makes the spans."""
+        identity, ended = (self._config.model, self._config.version), batch.started + seconds
+        told = tracing.told(identity, self._session.report, batch, ran, ended)
+        if told is None:
+            return
+        message, channel = told
+        channel.send(message)
+        waits = {one.trace[0][3:35]: batch.started - one.arrived for one in message.traced}
+        self._metrics.exemplify(waits, seconds, time.time())
 
     def _on_hang(self, batch: Batch) -> None:
         """A run that does not end cannot be stopped from outside; its callers are told, and the process goes."""

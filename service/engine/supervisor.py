@@ -34,15 +34,18 @@ SILENCE_SECONDS = 10 * BEAT_SECONDS
 LONGEST_LINE = 1 << 24
 """Bytes of a report: with a curve for each bucket it can be long."""
 
-ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
-"""numpy's threads would only get in the way of the run threads, which are counted."""
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
+"""numpy's threads would only get in the way of the run threads, which are counted. ONNX Runtime's wheels tell Microsoft what they run otherwise."""
 
+TRACE_SECRETS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+"""What a collector of traces wants to hear: a key, often. Only front ends export."""
 SECRETS = (
     "EVERGREEN_TOKEN",
     "EVERGREEN_LEDGER_URL",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
+    *TRACE_SECRETS,
 )
 """What control knows and a process does not inherit, unless it needs to know: files of other people are opened there."""
 

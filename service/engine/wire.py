@@ -48,6 +48,8 @@ class Infer(msgspec.Struct, tag="infer", array_like=True):
     outputs: list[str]
     deadline: float
     priority: int
+    trace: tuple[str, str] | None = None
+    """The span that asks, as traceparent and tracestate (W3C Trace Context); set where its trace is sampled."""
 
 
 class Cancel(msgspec.Struct, tag="cancel", array_like=True):
@@ -64,6 +66,29 @@ class Result(msgspec.Struct, tag="result", array_like=True):
     queue: float
     compute: float
     batch_rows: int
+
+
+class Traced(msgspec.Struct, array_like=True):
+    """A traced request of a batch: the span that asked, when it arrived (s of CLOCK_MONOTONIC), and whether it alone failed."""
+
+    trace: tuple[str, str]
+    arrived: float
+    failed: bool
+
+
+class Ran(msgspec.Struct, tag="ran", array_like=True):
+    """A batch has run, `whole` or in parts, in which requests were traced: told once, to one of those who asked. Moments as in `Traced`."""
+
+    model: str
+    version: int
+    device: dict[str, str]
+    bucket: str
+    rows: int
+    requests: int
+    started: float
+    ended: float
+    whole: bool
+    traced: list[Traced]
 
 
 class Failure(msgspec.Struct, tag="error", array_like=True):
@@ -94,7 +119,7 @@ class Hold(msgspec.Struct, tag="hold", array_like=True):
     requests: int
 
 
-EngineMessage = Hello | Infer | Cancel | Result | Failure | StatsRequest | Stats | Hold
+EngineMessage = Hello | Infer | Cancel | Result | Ran | Failure | StatsRequest | Stats | Hold
 
 STRINGS = "|O"
 dtype_of = functools.cache(np.dtype)

@@ -11,14 +11,19 @@ from google.protobuf import json_format
 from tritonclient.grpc import model_config_pb2, service_pb2
 
 from service.api import classification, diagnostics, inference, repository
-from service.api.access import Access
+from service.api.access import as_sent
+from service.api.callers import of_grpc
+from service.api.entrance import Entrance
 from service.api.health import unready
-from service.errors import NotFound
+from service.api.infer import server_timing
+from service.api.tokens import ADMIN, PREDICT, READ
+from service.errors import NotFound, QuotaExceeded, Unavailable
 from service.grpc import health, messages
 from service.link import Link
 from service.predictor import Predictor
 from service.routing import Router
 from service.settings import Settings
+from service.tls import Certificate
 
 SHARED_MEMORY = "shared memory is not supported, send tensors in the message"
 UNIMPLEMENTED = {
@@ -38,30 +43,52 @@ Metadata = Callable[[], Iterable[tuple[str, str | bytes]] | None]
 
 
 class Inferred(NamedTuple):
-    """A ModelInferResponse and the id of its prediction."""
+    """A ModelInferResponse, the id of its prediction, and its Server-Timing."""
 
     message: Any
     prediction_id: str
+    timing: str
 
 
 class Calls:
     """The calls, over the models that `router` reaches."""
 
     def __init__(
-        self, settings: Settings, router: Router, predictor: Predictor, access: Access, link: Link
+        self,
+        settings: Settings,
+        router: Router,
+        predictor: Predictor,
+        entrance: Entrance,
+        link: Link,
     ) -> None:
         self._settings = settings
         self._router = router
         self._predictor = predictor
-        self._access = access
+        self._entrance = entrance
         self._link = link
 
-    def admit(self, name: str, metadata: Metadata) -> None:
-        """Whether a caller may make the call. Unauthenticated or Forbidden, by the `authorization` in its metadata."""
-        if name in CHANGES:
-            self._access.check_change(authorization(metadata))
-        elif self._access.protects_all and name not in PROBES:
-            self._access.check_use(authorization(metadata))
+    @property
+    def certificate(self) -> Certificate | None:
+        """The service's own, where it speaks TLS."""
+        return self._entrance.certificate
+
+    def admit(self, name: str, metadata: Metadata, peer: str) -> None:
+        """Whether a caller may make the call now. Unauthenticated, Forbidden or QuotaExceeded, by its metadata and its address."""
+        if name in PROBES:
+            return
+        given = as_sent(said(metadata, "authorization"))
+        if (quotas := self._entrance.quotas) is not None:
+            standing = quotas.ask(given, forwarded(metadata), of_grpc(peer))
+            if not standing.allowed:
+                self._entrance.counts.refuse("quota")
+                raise QuotaExceeded(standing.refusal, standing.again)
+        scope = ADMIN if name in CHANGES else PREDICT if name == "ModelInfer" else READ
+        self._entrance.access.permit(scope, given)
+
+    def client_of(self, metadata: Metadata, peer: str) -> str:
+        """Who asks, for a canary's share: what the client calls itself, else its address."""
+        named = said(metadata, "evergreen-client") or ""
+        return self._entrance.callers.name(named, forwarded(metadata), (of_grpc(peer),))
 
     async def server_live(self, request: Any) -> Any:
         """True while the process answers at all, also while it drains."""
@@ -74,10 +101,10 @@ class Calls:
     async def model_ready(self, request: Any) -> Any:
         """Whether the model answers right now; one that nobody knows does not."""
         try:
-            target = self._router.find(request.name, request.version or None)
-        except NotFound:
+            await self._router.hear(self._router.find(request.name, request.version or None))
+        except (NotFound, Unavailable):
             return service_pb2.ModelReadyResponse(ready=False)
-        return service_pb2.ModelReadyResponse(ready=self._router.answers(target))
+        return service_pb2.ModelReadyResponse(ready=True)
 
     async def server_metadata(self, request: Any) -> Any:
         """Name, version and the extensions that work."""
@@ -124,7 +151,8 @@ class Calls:
         if request.model_name:
             self._router.target(request.model_name)
         wanted = {name: list(one.value) for name, one in request.settings.items()}
-        told = {name: {"value": value} for name, value in diagnostics.change_trace(wanted).items()}
+        now = diagnostics.change_trace(self._settings, wanted)
+        told = {name: {"value": diagnostics.listed(value)} for name, value in now.items()}
         return message({"settings": told}, service_pb2.TraceSettingResponse())
 
     async def log_settings(self, request: Any) -> Any:
@@ -165,7 +193,8 @@ class Calls:
                 manifest = self._router.opened(target).manifest
                 outputs = classification.classified(outputs, asked.classes, manifest)
             told = messages.encode(asked, target.model, target.version, outputs)
-        return Inferred(told, outcome.prediction_id)
+            timing = server_timing(outcome.times, time.monotonic() - received)
+        return Inferred(told, outcome.prediction_id, timing)
 
     def _ready(self) -> bool:
         return unready(self._router.table) is None
@@ -182,17 +211,13 @@ def read_map(given: Any) -> dict[str, Any]:
     return {name: getattr(given[name], kind) if kind else None for name, kind in kinds.items()}
 
 
-def client_of(metadata: Metadata, peer: str) -> str:
-    """Who asks, for a canary's share: what the client calls itself, else the address in "ipv4:127.0.0.1:40000"."""
-    return said(metadata, "evergreen-client") or peer.rpartition(":")[0]
-
-
-def authorization(metadata: Metadata) -> str | None:
-    """What a caller says of who it is."""
-    return said(metadata, "authorization")
-
-
 def said(metadata: Metadata, key: str) -> str | None:
     """The first value of a key."""
     found = next((value for name, value in metadata() or () if name == key), None)
     return found.decode("latin-1") if isinstance(found, bytes) else found
+
+
+def forwarded(metadata: Metadata) -> str:
+    """What proxies say of where a call comes from, all of them behind one another."""
+    found = (value for name, value in metadata() or () if name == "x-forwarded-for")
+    return ",".join(one.decode("latin-1") if isinstance(one, bytes) else one for one in found)

@@ -11,11 +11,14 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
+from service.api.telemetry import Telemetry
 from service.errors import SettingsError
 from service.grpc import health, statuses
-from service.grpc.calls import UNIMPLEMENTED, Calls, client_of
+from service.grpc.accompanied import Accompanied
+from service.grpc.calls import UNIMPLEMENTED, Calls, Inferred
 from service.grpc.messages import read
 from service.settings import Settings
+from service.tls import Certificate
 
 SERVICE = "inference.GRPCInferenceService"
 
@@ -24,23 +27,24 @@ Answer = Callable[[Any], Awaitable[Any]]
 
 
 @asynccontextmanager
-async def serving(settings: Settings, calls: Calls) -> AsyncIterator[int]:
+async def serving(
+    settings: Settings, calls: Calls, telemetry: Telemetry | None = None
+) -> AsyncIterator[int]:
     """The server of `calls`, answering on `settings.grpc_port` while the block runs; yields the port.
 
     At the end it takes nothing new and answers what it has accepted. SettingsError when the address cannot be had.
     """
-    server = grpc.aio.server(
-        options=(
-            ("grpc.so_reuseport", 1),
-            ("grpc.max_receive_message_length", settings.max_body_bytes),
-            ("grpc.max_send_message_length", -1),
-        )
-    )
-    server.add_generic_rpc_handlers(handlers(calls))
+    most = settings.limits.connections
+    server = grpc.aio.server(options=options(settings), maximum_concurrent_rpcs=most)
+    told = Accompanied(telemetry or Telemetry(settings), timed=settings.server_timing)
+    server.add_generic_rpc_handlers(handlers(calls, told))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{host}:{settings.grpc_port}"
     try:
-        port = server.add_insecure_port(address)
+        if calls.certificate is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials(calls.certificate))
     except RuntimeError as error:
         raise SettingsError(f"cannot listen on {address} for gRPC: {error}") from error
     await server.start()
@@ -50,7 +54,36 @@ async def serving(settings: Settings, calls: Calls) -> AsyncIterator[int]:
         await server.stop(max(1.0, settings.drain_timeout_s - 1))
 
 
-def handlers(calls: Calls) -> tuple[Any, Any]:
+def options(settings: Settings) -> tuple[tuple[str, int], ...]:
+    """What a connection may take, in gRPC's words."""
+    limits = settings.limits
+    return (
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", settings.max_body_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", limits.header_bytes),
+        ("grpc.absolute_max_metadata_size", limits.header_bytes),
+        ("grpc.server_handshake_timeout_ms", int(limits.header_timeout_s * 1000)),
+        ("grpc.max_connection_idle_ms", limits.idle_timeout_s * 1000),
+    )
+
+
+def credentials(certificate: Certificate) -> Any:
+    """A certificate as gRPC takes it, asked for at every handshake."""
+    given = certificate.pair
+
+    def newest() -> Any:
+        nonlocal given
+        if certificate.pair is given:
+            return None
+        given = certificate.pair
+        return grpc.ssl_server_certificate_configuration([given])
+
+    first = grpc.ssl_server_certificate_configuration([given])
+    return grpc.dynamic_ssl_server_credentials(first, newest)
+
+
+def handlers(calls: Calls, told: Accompanied) -> tuple[Any, Any]:
     """The two services with their methods."""
     kinds = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
     answers: dict[str, Answer] = {
@@ -73,7 +106,7 @@ def handlers(calls: Calls) -> tuple[Any, Any]:
         )
         for name, answer in answers.items()
     }
-    methods["ModelInfer"] = unary(infer(calls))
+    methods["ModelInfer"] = unary(told.infer(infer(calls)))
     for name, sentence in UNIMPLEMENTED.items():
         methods[name] = refused(sentence, kinds[name].client_streaming)
     probes = {"Check": unary(answered(calls, "Check", health.HealthCheckRequest, calls.check))}
@@ -95,7 +128,7 @@ def answered(calls: Calls, name: str, kind: Any, answer: Answer) -> Handler:
 
     async def handle(message: bytes, context: Any) -> Any:
         try:
-            calls.admit(name, context.invocation_metadata)
+            calls.admit(name, context.invocation_metadata, context.peer())
             return await answer(read(kind, message))
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status and the log the rest
             told = statuses.status(name, error)
@@ -104,26 +137,18 @@ def answered(calls: Calls, name: str, kind: Any, answer: Answer) -> Handler:
     return handle
 
 
-def infer(calls: Calls) -> Handler:
-    """The handler of ModelInfer. Where the caller goes or its deadline passes, gRPC cancels it, and with it the request."""
+def infer(calls: Calls) -> Callable[[bytes, Any], Awaitable[Inferred]]:
+    """What ModelInfer does. Where the caller goes or its deadline passes, gRPC cancels it, and with it the request."""
 
-    async def handle(message: bytes, context: Any) -> Any:
-        try:
-            calls.admit("ModelInfer", context.invocation_metadata)
-            request = read(service_pb2.ModelInferRequest, message)
-            outcome = await calls.model_infer(
-                request,
-                context.time_remaining(),
-                lambda: client_of(context.invocation_metadata, context.peer()),
-            )
-        except Exception as error:  # noqa: BLE001 - as above
-            told = statuses.status("ModelInfer", error)
-        else:
-            context.set_trailing_metadata((("prediction-id", outcome.prediction_id),))
-            return outcome.message
-        return await context.abort(*told)
+    async def run(message: bytes, context: Any) -> Inferred:
+        calls.admit("ModelInfer", context.invocation_metadata, context.peer())
+        return await calls.model_infer(
+            read(service_pb2.ModelInferRequest, message),
+            context.time_remaining(),
+            lambda: calls.client_of(context.invocation_metadata, context.peer()),
+        )
 
-    return handle
+    return run
 
 
 def refused(sentence: str, streaming: bool) -> Any:

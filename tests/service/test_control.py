@@ -78,6 +78,21 @@ def test_requests_in_flight_on_a_killed_engine_are_answered_by_its_replacement(
             assert [future.result().status_code for future in waiting] == [200] * 4
 
 
+def test_a_model_whose_engine_is_stopped_is_not_ready_before_it_is_replaced(
+    repository: Path, tmp_path: Path
+):
+    with live.serving(repository, tmp_path) as service:
+        ready = f"{service.said}/v2/models/toy-text/ready"
+        assert httpx.get(ready, timeout=60).status_code == 200
+        engine = engine_of(service.process.pid, "toy-text")
+        # Control is stopped, so that the engine is not replaced before it is asked about.
+        with stopped(service.process.pid), stopped(engine):
+            answer = httpx.get(ready, timeout=60)
+        assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+        assert "says nothing" in answer.json()["error"]
+        live.until(lambda: httpx.get(ready, timeout=60).status_code == 200, "the model")
+
+
 def metric_in_flight(url: str) -> float:
     return metric(url, "inference_in_flight_requests", model="toy-text")
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from models.errors import BundleError, Conflict, InputError, RegistryUnavailable, TooLarge
+from service import context
+from service.context import RequestContext
 from service.errors import NotFound, QueueFull, Refused, Unavailable
 from service.link import Link, Told, raised
 
@@ -93,3 +95,19 @@ async def test_an_end_that_has_gone_cannot_be_asked(ends: Ends):
 def test_a_kind_that_is_not_known_is_unavailable():
     error = raised(Told(1, None, "new", "FromTheFuture", 3.0))
     assert (type(error), str(error)) == (Unavailable, "new")
+
+
+async def test_a_question_carries_the_ids_of_the_request_that_it_is_asked_for(tmp_path: Path):
+    ends, seen = Ends(), []
+    await ends.open(tmp_path / "link")
+
+    async def ids(_: Any) -> None:
+        asked = context.current.get()
+        seen.append(None if asked is None else asked.ids())
+
+    ends.far._handlers = {"ids": ids}
+    await ends.near.ask("ids")
+    context.current.set(RequestContext("mine", "a" * 32))
+    await ends.near.ask("ids")
+    assert seen == [None, {"request_id": "mine", "trace_id": "a" * 32}]
+    await ends.close()

@@ -4,9 +4,13 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from service import snapshots
+from service.metrics import Tally
 
 
 def process(requests: int, waiting: int, seconds: list[float]) -> snapshots.Snapshot:
@@ -76,3 +80,49 @@ def test_what_versions_counted_that_are_not_loaded_is_forgotten():
     totals.keep({("m", "1"), ("m", "2")})  # what had ended is gone for good
     page = snapshots.exposition(totals.total()).decode()
     assert 'answered_total{model="m",version="1"} 3.0' in page
+
+
+def traced(trace: str, seconds: float, moment: float) -> snapshots.Snapshot:
+    """The snapshot of a process that counted one value, and knows its trace."""
+    tally, family = Tally((1.0, 2.0)), HistogramMetricFamily("seconds", "s", labels=("model",))
+    tally.observe(seconds)
+    tally.exemplify(seconds, trace, moment)
+    tally.add_to(family, ("m",))
+    registry = CollectorRegistry()
+    registry.register(Fixed(family))
+    return msgspec.convert(msgspec.to_builtins(snapshots.snapshot(registry)), snapshots.Snapshot)
+
+
+class Fixed(Collector):
+    """Gives one family."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> list[Metric]:
+        return [self._family]
+
+
+def examples(one: snapshots.Snapshot) -> dict[str, tuple[str, float]]:
+    """By bound: the trace that is shown, and its value. Read by the client library's own parser."""
+    page = snapshots.exposition(one, openmetrics_asked=True).decode()
+    return {
+        s.labels["le"]: (s.exemplar.labels["trace_id"], s.exemplar.value)
+        for f in openmetrics.text_string_to_metric_families(page)
+        for s in f.samples
+        if s.exemplar
+    }
+
+
+def test_of_several_processes_the_latest_trace_of_each_bucket_is_shown():
+    merged = snapshots.merge([traced("a", 0.5, 20), traced("b", 0.7, 30), traced("c", 0.6, 10)])
+    assert examples(merged) == {"1.0": ("b", 0.7)}
+    merged = snapshots.merge([merged, traced("d", 9, 40)])
+    assert examples(merged) == {"1.0": ("b", 0.7), "+Inf": ("d", 9)}
+    assert samples(merged)["seconds_bucket+Inf"] == 4
+
+
+def test_only_openmetrics_has_a_place_for_traces():
+    page = snapshots.exposition(traced("a", 0.5, 20)).decode()
+    assert "trace_id" not in page
+    assert "# EOF" not in page

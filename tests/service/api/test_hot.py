@@ -13,9 +13,15 @@ from raw import Connection, message
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from service.api.bounded import Connections
+from service.api.callers import Callers
 from service.api.hot import HotProtocol
 from service.api.infer import Answer, Said
+from service.api.telemetry import Telemetry
+from service.edge import Limits
 from service.errors import NotFound, QueueFull
+from service.refusals import Refusals
+from service.settings import Settings
 
 INFER = "/v2/models/m/infer"
 LIMIT = 4_000_000
@@ -26,6 +32,8 @@ class Route:
 
     max_body_bytes = LIMIT
     allowed = None
+    callers = Callers()
+    telemetry = Telemetry(Settings())
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -82,9 +90,10 @@ async def hot(route: Route) -> AsyncIterator[str]:
     loop.set_exception_handler(lambda _, context: defects.append(context))
     config = Config(application, log_config=None, access_log=False)
     state = ServerState()
+    connections = Connections(Limits(), Refusals())
 
     def protocol() -> HotProtocol:
-        return HotProtocol(route, config=config, server_state=state, app_state={})  # type: ignore[arg-type]
+        return HotProtocol(route, connections, config=config, server_state=state, app_state={})  # type: ignore[arg-type]
 
     server = await loop.create_server(protocol, "127.0.0.1", 0)
     yield "http://{}:{}".format(*server.sockets[0].getsockname())

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from models.errors import InputError
+from models.errors import InputError, RegistryUnavailable
 from service.api import problems
+from service.errors import QueueFull, Unavailable
 
 
 @pytest.mark.parametrize("path", ["/v1/models/m/predict", "/v2/models/m/infer"])
@@ -22,3 +23,11 @@ def test_a_sentence_of_usual_length_is_told_whole():
     sentence = "x" * problems.LONGEST
     told = json.loads(problems.render("/v2", InputError(sentence)).body)
     assert told == {"error": sentence}
+
+
+@pytest.mark.parametrize(
+    "error", [RegistryUnavailable("away"), Unavailable("loading", 2.5), QueueFull("full", 0.2)]
+)
+def test_every_503_says_when_to_come_back(error: Exception):
+    status, headers, _ = problems.render("/v1/models", error)
+    assert (status, int(headers["retry-after"]) >= 1) == (503, True)

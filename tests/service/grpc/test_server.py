@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -12,7 +13,7 @@ import tritonclient.grpc.aio as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from service.api.access import Access
+from service.api.entrance import Entrance
 from service.api.values import DATATYPES
 from service.errors import NotFound, SettingsError, Unavailable
 from service.grpc import health
@@ -66,7 +67,7 @@ class Echo(Predictor):
 
 def calls(settings: Settings, router: Router, echo: Echo) -> Calls:
     """The calls, without a control behind them."""
-    return Calls(settings, router, echo, Access(settings, {}), Link({}))
+    return Calls(settings, router, echo, Entrance(settings, Path("/nowhere"), {}), Link({}))
 
 
 class Running:
