@@ -13,9 +13,13 @@ import yaml
 from live import serving, until
 from prometheus import CONFIG, program, scraping
 
+from models.errors import EvergreenError
 from models.profile import compare
+from service.api.problems import STATUSES
+from service.errors import ClientGone
 
 RULES = CONFIG.with_name("rules.yml")
+SCENES = sorted(CONFIG.parent.glob("*_test.yml"))
 MACHINES = 8
 pytestmark = pytest.mark.system
 
@@ -71,21 +75,12 @@ def test_the_index_of_all_machines_is_the_one_that_the_service_works_out(
     check(tmp_path, {"interval": "1m", "input_series": series, "promql_expr_test": asked})
 
 
-def alert(name: str, *labels: dict[str, str], at: str = "40m") -> dict[str, Any]:
-    """An alert, and for which series it fires; for none without labels."""
-    return {
-        "eval_time": at,
-        "alertname": name,
-        "exp_alerts": [{"exp_labels": one} for one in labels],
-    }
-
-
 def fired(directory: Path, series: Series, name: str, *at: str) -> set[str]:
     """The signals for which the alert `name` fires, told by promtool's complaint that none was expected."""
     test = {
         "interval": "1m",
         "input_series": series,
-        "alert_rule_test": [alert(name, at=one) for one in at],
+        "alert_rule_test": [{"eval_time": one, "alertname": name, "exp_alerts": []} for one in at],
     }
     document = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [test]}
     path = directory / "fired.yml"
@@ -107,71 +102,83 @@ def test_brighter_pictures_alert_by_brightness_and_usual_ones_not_at_all(tmp_pat
     assert fired(tmp_path, few, "ModelInputDrift", "40m") == set()
 
 
-def series(name: str, values: str, **labels: str) -> dict[str, str]:
-    told = {"model": "m", "version": "1"} | labels
-    inside = ",".join(f'{key}="{value}"' for key, value in told.items())
-    return {"series": f"{name}{{{inside}}}", "values": values}
+def alerts() -> dict[str, dict[str, Any]]:
+    """Every alert that there is."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
 
 
-def test_alerts_on_faults_harm_silence_and_drops(tmp_path: Path):
-    rate = "0+100x200"
-    given = [
-        series("inference_drift_detected", "1x200", kind="input"),
-        series("inference_drift_detected", "0x200", kind="output"),
-        series("inference_quality_harmful", "1x200"),
-        series("inference_requests_total", rate, status="ok"),
-        series("inference_invalid_inputs_total", "0+3x200", reason="undecodable"),
-        series("inference_predictions_total", "0+300x200", **{"class": "a"}),
-        series("inference_feedback_labels_total", "5x200", outcome="correct"),
-        series("inference_drift_last_evaluation_timestamp_seconds", "60x200"),
-        series("inference_monitor_sampled_total", rate),
-        series("inference_monitor_dropped_total", "0+50x200"),
-        {"series": 'inference_ledger_away{instance="a"}', "values": "1x200"},
-    ]
-    model, version = {"model": "m"}, {"model": "m", "version": "1"}
-    retrain = {"action": "retrain"}
-    expected = {
-        "ModelDrift": version | retrain | {"kind": "input", "severity": "warning"},
-        "ModelAccuracyBelowTolerance": version | retrain | {"severity": "critical"},
-        "ModelInputsInvalid": model | {"severity": "critical"},
-        "ModelFeedbackStalled": model | {"severity": "info"},
-        "ModelDriftMonitorStale": version | {"severity": "warning"},
-        "ModelMonitorDrops": model | {"severity": "info"},
-        "LedgerAway": {"instance": "a", "severity": "warning"},
-    }
-    document = yaml.safe_load(RULES.read_text())
-    told = {
-        rule["alert"]: rule
-        for group in document["groups"]
-        for rule in group["rules"]
-        if "alert" in rule
-    }
-    assert set(told) == {*expected, "ModelInputDrift"}
-    quiet = [
-        one | {"values": "0x200"} if "total" not in one["series"] else one | {"values": rate}
-        for one in given
-        if not re.search("invalid|dropped|evaluation", one["series"])
-    ]
-    for name, labels in expected.items():
-        assert fires(tmp_path, given, name, labels)
-        assert not fires(tmp_path, quiet, name, labels)
+def told(scenes: dict[str, Any]) -> set[str]:
+    """The alerts that are said to fire in a file of scenes."""
+    return set(re.findall(r'alertname="(\w+)"', yaml.safe_dump(scenes)))
 
 
-def fires(directory: Path, given: Series, name: str, labels: dict[str, str]) -> bool:
-    """Whether exactly this alert fires after three hours."""
-    query = f'ALERTS{{alertname="{name}",alertstate="firing"}}'
-    inside = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
-    sample = {"labels": f'ALERTS{{alertname="{name}",alertstate="firing",{inside}}}', "value": 1}
-    asked = {"expr": query, "eval_time": "180m", "exp_samples": [sample]}
-    test = {"interval": "1m", "input_series": given, "promql_expr_test": [asked]}
-    document = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [test]}
-    path = directory / "fires.yml"
-    path.write_text(yaml.safe_dump(document))
+@pytest.mark.parametrize("scenes", SCENES, ids=lambda path: path.stem)
+def test_in_each_scene_these_alerts_fire_and_no_others(scenes: Path):
+    command = [program("promtool"), "test", "rules", str(scenes)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_a_scene_in_which_it_fires_and_says_what_to_do():
+    by_profiles = {"ModelInputDrift"}  # its scenes are made of real rows, here
+    assert (
+        told([yaml.safe_load(path.read_text()) for path in SCENES]) == set(alerts()) - by_profiles
+    )
+    for rule in alerts().values():
+        assert rule["labels"]["severity"] in ("critical", "warning", "info")
+        assert rule["annotations"].keys() == {"summary", "description"}
+
+
+def test_the_operators_page_names_every_alert_under_its_severity():
+    page = (CONFIG.parents[1] / "monitoring.md").read_text()
+    cells = [line.split("|")[2:4] for line in page.splitlines() if line.startswith("| ")]
+    critical, other = (
+        set(re.findall(r"\w+[a-z]\w+", cell)) for cell in map(" ".join, zip(*cells, strict=True))
+    )
+    for name, rule in alerts().items():
+        assert name in (critical if rule["labels"]["severity"] == "critical" else other)
+
+
+def test_the_sentences_of_alerts_have_figures_in_their_places(tmp_path: Path):
+    scenes = yaml.safe_load(SCENES[-1].read_text())
+    for scene in scenes["tests"]:
+        at = max(one["eval_time"] for one in scene["promql_expr_test"])
+        scene["promql_expr_test"] = []
+        scene["alert_rule_test"] = [
+            {"eval_time": at, "alertname": name, "exp_alerts": []} for name in alerts()
+        ]
+    path = tmp_path / "sentences.yml"
+    path.write_text(yaml.safe_dump(scenes | {"rule_files": [str(RULES)]}))
     command = [program("promtool"), "test", "rules", str(path)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    got = done.stdout + done.stderr
-    assert done.returncode == 0 or "got: nil" in got, got
-    return done.returncode == 0
+    said = done.stdout + done.stderr
+    assert "Annotations" in said
+    assert "error expanding" not in said
+    assert "{{" not in said
+
+
+def test_what_callers_do_wrong_burns_no_budget():
+    """The list in the rules is that of the errors which are answered with a 4xx, or 501: known, and not done here."""
+    (listed,) = re.findall(r'status!~"([^"]+)"', RULES.read_text())
+    theirs = {"ok", "cancelled", "refused"} | {
+        error.__name__ for error in descendants(EvergreenError) if is_the_callers(error)
+    }
+    assert set(listed.split("|")) == theirs
+
+
+def descendants(kind: type[EvergreenError]) -> set[type[EvergreenError]]:
+    return {one for child in kind.__subclasses__() for one in {child, *descendants(child)}}
+
+
+def is_the_callers(kind: type[EvergreenError]) -> bool:
+    """Whether such an error may end a request, and is its caller's fault."""
+    status = next((status for known, status in STATUSES if issubclass(kind, known)), 500)
+    return (
+        kind.__module__ in ("models.errors", "service.errors")
+        and (status < 500 or status == 501)
+        and kind is not ClientGone
+    )
 
 
 def test_a_real_prometheus_comes_to_the_services_scores(tmp_path: Path):

@@ -1,0 +1,1 @@
+"""What an operator needs; the programs among it are in grafana/."""

@@ -1,0 +1,1 @@
+"""The dashboards of Grafana: `python -m deploy.grafana` writes them, `python -m deploy.grafana.preview` draws them."""
