@@ -15,14 +15,23 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from deploy.grafana import accuracy, answers, batches, retraining, traffic, upkeep, versions
+from deploy.grafana import (
+    accuracy,
+    answers,
+    batches,
+    callers,
+    retraining,
+    traffic,
+    upkeep,
+    versions,
+)
 from deploy.grafana.panels import BLUE, ORANGE, RED, SOURCE, Panel, Table, built
 from deploy.grafana.promql import lately
 
 Sections = Mapping[str, tuple[Panel | Table, ...]]
 
 BOARDS: Mapping[str, Sections] = {
-    "serving": {**answers.SECTIONS, **batches.SECTIONS, **versions.SECTIONS},
+    "serving": {**answers.SECTIONS, **batches.SECTIONS, **versions.SECTIONS, **callers.SECTIONS},
     "models": {
         **traffic.SECTIONS,
         **accuracy.SECTIONS,

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from panels import GRAFANA, panels, targets
 from prometheus import CONFIG, program
 from prometheus_client import CollectorRegistry
@@ -18,7 +19,9 @@ from service.ledger.writer import Writer
 from service.monitoring.label_metrics import LabelMetrics
 from service.monitoring.metrics import MonitorMetrics
 from service.monitoring.tallies import ObserverTally
+from service.refusals import Refusals
 from service.retraining.metrics import RetrainingMetrics
+from service.tracing.export import Export
 
 
 def counted(writer: Writer) -> set[str]:
@@ -30,6 +33,8 @@ def counted(writer: Writer) -> set[str]:
     RetrainingMetrics(labels)
     front_end = tallies.FrontEndMetrics()
     front_end.registry.register(ObserverTally())
+    front_end.registry.register(Refusals())
+    front_end.registry.register(Export(InMemorySpanExporter()))
     registries = (
         front_end.registry,
         metrics.EngineMetrics("m", 1).registry,
@@ -92,6 +97,13 @@ def test_every_query_on_models_follows_the_model_that_is_picked() -> None:
     assert rest == {
         "inference_front_ends",
         "inference_front_end_restarts_total",
+        "inference_connections",
+        "inference_token_requests_total",
+        "inference_denied_requests_total",
+        "inference_closed_connections_total",
+        "inference_outdated_secrets",
+        "inference_secret_reloads_total",
+        "inference_trace_spans_total",
         "inference_monitor_sampling_ratio",
         "inference_ledger_away",
         "inference_ledger_records_total",
