@@ -122,7 +122,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The rows in a window of traffic that is compared with the profile: the largest that the profile admits up to this one. Not set: up to 500,
     and a tenth of the rows behind the profile."""
     observe_rows_per_s: Annotated[float, msgspec.Meta(gt=0)] = 100.0
-    """Beyond so many rows a second, over ten seconds, only a share of the requests is observed: half, a quarter, and so on."""
+    """Beyond so many rows of a model a second, over ten seconds, only a share of its requests is observed: half, a quarter, and so on."""
     monitor_cpu_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
     """So too where observing takes more of a core than this, in any front end."""
     ledger_url: str | None = None
@@ -133,7 +133,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ledger_rows: Positive = 20_000_000
     """The most predictions that are kept, about 100 bytes each: the oldest without a label go first. 100 a second reach it in two days."""
     payload_share: Share = 1.0
-    """The most that is kept of observed rows' inputs, for labelling and retraining; 0 keeps none. Above 10 rows a second it is less."""
+    """The most that is kept of observed rows' inputs, for labelling and retraining; 0 keeps none. Above 10 rows of a model a second it is less."""
     payload_mb: Positive = 1024
     """The most that they take together; the oldest go first."""
     payload_days: Positive = 30

@@ -28,11 +28,8 @@ RATES = {PICTURES: 20.0, SERIES: 10.0, TEXTS: 10.0}
 """Requests a second: little beside what two cores take."""
 CROWD, JOINED = 24, 5
 """Callers who slow a model down, and the sentences of each of their texts: about 130 tokens, of 256 that the model takes."""
-BESIDE_RATE, CALM_S = 0.25, 30.0
-"""Requests a second of the other models beside the loop, and the calm before it: of ten rows a second, whatever model they are of, all inputs are
-kept for learning; after a crowd a share of them, until it is calm.
-"""
-FEWER = ("min_labels = 200", "min_labels = 100")
+BESIDE_RATE = 1.0
+"""Requests a second of the other models beside the loop, which trains on the same cores."""
 OBSERVED = (
     "monitor_cpu_share = 1             # observe every request, however busy the machine is\n"
 )
@@ -52,7 +49,7 @@ class Times(NamedTuple):
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[Service]:
     """The three models; of the pictures' there are three versions, of which the second is a canary and the third a shadow."""
-    settings = OBSERVED + story.SETTINGS.format(model=SERIES).replace(*FEWER)
+    settings = OBSERVED + story.SETTINGS.format(model=SERIES)
     async with running(",".join(RATES), REPOSITORY, folder, settings) as service:
         registry = Registry([REPOSITORY], service.registry)
         _, directory = registry.resolve(PICTURES)
@@ -143,7 +140,6 @@ async def loop(service: Service, say: Say) -> None:
     registry = Registry([REPOSITORY], service.registry)
     _, directory = registry.resolve(SERIES)
     shown = Story(scenes.new_people(directory), one, tell)
-    await asyncio.sleep(CALM_S)
     async with sending(service, {PICTURES: BESIDE_RATE, TEXTS: BESIDE_RATE}):
         await beside(shown.play(registry, ""), shown.audience.run(), shown.watch())
     say(f"the loop took {time.monotonic() - begun:.0f} s")

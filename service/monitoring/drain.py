@@ -3,6 +3,7 @@
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from service.monitoring import payloads
 from service.monitoring.observed import Rows, column, packed
-from service.monitoring.sampling import Sampling
+from service.monitoring.sampling import Shares
 from service.monitoring.tallies import ObserverTally
 from service.monitoring.watch import Arrays, Watch
 
@@ -29,7 +30,7 @@ class Taken(NamedTuple):
 
 
 class Drain:
-    """Looks at what was taken. The inputs of at most a share `kept` of the rows, and `kept_per_s` of them, are kept as well."""
+    """Looks at what was taken. The inputs of at most a share `kept` of the rows, and `kept_per_s` of each model's, are kept as well."""
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class Drain:
     ) -> None:
         self._kept = kept
         self._lot = lot
-        self._sampling = Sampling(math.inf, kept_per_s, now)
+        self._shares = Shares(math.inf, kept_per_s, now)
 
     def look(self, taken: Sequence[Taken], tally: ObserverTally) -> list[Rows]:
         """Everything in `taken`. What cannot be looked at is counted and left out."""
@@ -49,7 +50,7 @@ class Drain:
             key = (id(one.watch), one.api, one.watch.shape(one.inputs), *one.outputs)
             groups.setdefault(key, []).append(one)
         found: list[Rows] = []
-        kept = 0
+        kept: Counter[str] = Counter()
         for group in groups.values():
             watch, began = group[0].watch, time.thread_time()
             try:
@@ -57,10 +58,10 @@ class Drain:
             except Exception:  # noqa: BLE001 - one odd request must not end the observation of all others
                 tally.lose(watch.model, sum(len(one.places) for one in group))
             else:
-                kept += len(rows.payloads)
+                kept[watch.model] += len(rows.payloads)
                 found.append(rows)
             tally.spend(watch.model, time.thread_time() - began)
-        self._sampling.spend(time.monotonic(), 0.0, kept)
+        self._shares.spend(time.monotonic(), 0.0, kept)
         return found
 
     def _rows(self, watch: Watch, group: Sequence[Taken]) -> Rows:
@@ -79,15 +80,17 @@ class Drain:
             packed([one.at for one, _ in each], "<f8"),
             packed([one.share for one, _ in each], "<f4"),
             *watch.look(inputs, outputs),
-            self._payloads(each),
+            self._payloads(watch.model, each),
         )
         if rows.labels and len(column(rows.labels, "<i4")) != len(each):
             raise ValueError("the model gave another number of rows than it was given")
         return rows
 
-    def _payloads(self, each: Sequence[tuple[Taken, int]]) -> list[tuple[int, bytes, float]]:
+    def _payloads(
+        self, model: str, each: Sequence[tuple[Taken, int]]
+    ) -> list[tuple[int, bytes, float]]:
         """What some rows were, by lot: not what they are decides."""
-        share = self._kept * self._sampling.share
+        share = self._kept * self._shares.of(model)
         return [
             (
                 place,

@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ import numpy as np
 from service.monitoring.drain import Drain, Taken
 from service.monitoring.observed import Observed, Rows
 from service.monitoring.ring import Ring
-from service.monitoring.sampling import Sampling
+from service.monitoring.sampling import Shares
 from service.monitoring.tallies import ObserverTally, Shipped
 from service.monitoring.watch import Arrays, Watch
 from service.settings import Settings, plain
@@ -38,7 +39,7 @@ SHIP_SECONDS = 0.5
 SHIPPED_ROWS = 4096
 """Rows in one message."""
 KEPT_PER_S = 10.0
-"""Rows a second whose inputs are kept: compressing one costs as much as looking at several."""
+"""Rows of a model a second whose inputs are kept: compressing one costs as much as looking at several."""
 PATIENCE = 5.0
 """Seconds that control may take to accept a message."""
 DECISION_SECONDS, APPEND_SECONDS = 0.1e-6, 4e-6
@@ -63,7 +64,6 @@ class Observer:
 
     def __init__(self, settings: Settings, lot: Callable[[], float] = random.random) -> None:
         self.tally = ObserverTally()
-        self.share = 1.0 if settings.monitor else 0.0
         self._on = settings.monitor
         self._silent = {name for name, one in settings.models.items() if not one.monitor}
         self._lot = lot
@@ -73,7 +73,7 @@ class Observer:
         self._taken: Ring[Taken] = Ring(ROWS, BYTES)
         self._seen: Ring[Rows] = Ring(ROWS, BYTES)
         each = settings.front_ends
-        self._sampling = Sampling(
+        self._shares = Shares(
             settings.monitor_cpu_share, settings.observe_rows_per_s / each, time.monotonic()
         )
         self._drain = Drain(settings.payload_share, KEPT_PER_S / each, time.monotonic())
@@ -84,11 +84,18 @@ class Observer:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="observer", daemon=True)
 
+    @property
+    def share(self) -> float:
+        """The smallest share of any model's requests that is observed."""
+        return self._shares.smallest if self._on else 0.0
+
     def choose(self, watch: Watch | None, rows: int, api: str, prediction: str) -> Chosen | None:
         """Whether the request that is about to be submitted is observed, decided before anything is known of it but how many rows it has."""
         self._asked += 1
-        share = self.share
-        if watch is None or (share < 1.0 and self._lot() >= share):
+        if watch is None or not self._on:
+            return None
+        share = self._shares.of(watch.model)
+        if share < 1.0 and self._lot() >= share:
             return None
         if self._silent and plain(watch.model) in self._silent:
             return None
@@ -175,9 +182,10 @@ class Observer:
 
     def _drain_all(self) -> None:
         """A little at a time; then what it took decides on the share."""
-        began, rows = time.thread_time(), 0
+        began, rows = time.thread_time(), Counter[str]()
         while taken := self._taken.take(AT_ONCE):
-            rows += sum(len(one.places) for one in taken)
+            for one in taken:
+                rows[one.watch.model] += len(one.places)
             for seen in self._drain.look(taken, self.tally):
                 if not self._seen.put(seen, len(seen.ids), weight(seen)):
                     self.tally.lose(seen.model, len(seen.ids))
@@ -185,8 +193,7 @@ class Observer:
         path = self._asked * DECISION_SECONDS + self._told * APPEND_SECONDS
         spent = time.thread_time() - began + path - self._path
         self._path = path
-        self._sampling.spend(time.monotonic(), spent, rows)
-        self.share = self._sampling.share
+        self._shares.spend(time.monotonic(), spent, rows)
 
 
 def weight(rows: Rows) -> int:

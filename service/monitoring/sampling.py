@@ -5,7 +5,9 @@
 It knows nothing of what is in a request: who is observed is decided by lot, before anything is looked at.
 """
 
+import math
 from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
 SECONDS = 10.0
@@ -25,8 +27,39 @@ class Spent(NamedTuple):
     rows: int
 
 
+class Shares:
+    """The share of each model: CPU (seconds a second) is bounded for all together, rows a second for each, so that one that is asked a lot
+    does not keep another from being looked at.
+    """
+
+    def __init__(self, budget: float, rows_per_s: float, now: float) -> None:
+        self._rows_per_s = rows_per_s
+        self._cpu = Sampling(budget, math.inf, now)
+        self._rows: dict[str, Sampling] = {}
+        self._shares: dict[str, float] = {}
+
+    @property
+    def smallest(self) -> float:
+        """Of any model."""
+        return min(self._shares.values(), default=self._cpu.share)
+
+    def of(self, model: str) -> float:
+        """The share of `model`."""
+        return self._shares.get(model, self._cpu.share)
+
+    def spend(self, now: float, cpu: float, rows: Mapping[str, int]) -> None:
+        """Count what was spent since the last call, rows by their model, and move the shares."""
+        self._cpu.spend(now, cpu, 0)
+        for model in rows.keys() - self._rows.keys():
+            self._rows[model] = Sampling(math.inf, self._rows_per_s, now)
+        for model, own in self._rows.items():
+            own.spend(now, 0.0, rows.get(model, 0))
+        # A new one each time: other threads read it.
+        self._shares = {model: self._cpu.share * own.share for model, own in self._rows.items()}
+
+
 class Sampling:
-    """The share of one process. `budget`: CPU seconds a second; `rows_per_s`: rows a second."""
+    """One share. `budget`: CPU seconds a second; `rows_per_s`: rows a second."""
 
     def __init__(self, budget: float, rows_per_s: float, now: float) -> None:
         self.share = 1.0

@@ -16,6 +16,7 @@ from service.errors import Unavailable
 from service.monitoring import observer as module
 from service.monitoring.observed import Observed, column
 from service.monitoring.observer import Observer, held
+from service.monitoring.sampling import Shares
 from service.monitoring.watch import Watch
 from service.settings import ModelSettings, Settings
 
@@ -94,10 +95,10 @@ async def test_what_waits_when_the_front_end_ends_is_told_first(pictures: Watch)
     assert sorted(control.ids(), key=int) == [str(number) for number in range(100)]
 
 
-def test_who_is_observed_is_decided_by_lot_alone(pictures: Watch):
+def test_who_is_observed_is_decided_by_lot_alone(pictures: Watch, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Shares, "of", lambda self, model: 0.5)
     lots = iter([0.1, 0.6, 0.4999, 0.5] * 2 + [0.2])
     one = Observer(Settings(), lambda: next(lots))
-    one.share = 0.5
     assert [observe(one, pictures, rows) for rows in (1, 1, 1, 1, 20, 20, 20, 20)] == [
         True,
         False,

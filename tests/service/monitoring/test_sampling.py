@@ -5,7 +5,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.monitoring.sampling import SECONDS, SMALLEST, Sampling
+from service.monitoring.sampling import SECONDS, SMALLEST, Sampling, Shares
 
 BUDGET, ROWS = 0.01, 100.0
 STEP = 0.25
@@ -87,3 +87,20 @@ def test_whatever_the_load_the_average_of_its_last_part_keeps_to_the_budget(
     assert sum(spent) <= BUDGET * SECONDS * 1.01
     assert sum(entry.rows for entry in one._spent) <= ROWS * SECONDS
     assert one.share == 2 ** round(math.log2(one.share))
+
+
+def test_a_model_that_is_asked_a_lot_does_not_keep_another_from_being_looked_at():
+    shares, now = Shares(BUDGET, ROWS, 0.0), 0.0
+    for _ in range(int(60 / STEP)):
+        now += STEP
+        shares.spend(now, 0.0, {"busy": int(shares.of("busy") * 16 * ROWS * STEP), "quiet": 1})
+    assert shares.of("busy") == shares.smallest == 1 / 16
+    assert shares.of("quiet") == shares.of("unknown") == 1.0
+
+
+def test_cpu_is_bounded_for_all_models_together():
+    shares, now = Shares(BUDGET, ROWS, 0.0), 0.0
+    for _ in range(int(60 / STEP)):
+        now += STEP
+        shares.spend(now, shares.of("one") * 3 * BUDGET * STEP, {"one": 1, "other": 0})
+    assert shares.of("one") == shares.of("other") == shares.of("unknown") == 1 / 4
