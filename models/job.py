@@ -24,6 +24,9 @@ REQUEST, PROGRESS, RESULT = "request.json", "progress.jsonl", "result.json"
 TRAFFIC, REFERENCE, HELD_OUT = "traffic.npz", "reference.npz", "held_out.npz"
 BUNDLE, LOG = "bundle", "log.txt"
 
+LEAST_REFERENCE = 300
+"""So many rows make a profile of their own."""
+
 Stage = Literal["data", "fit", "export", "evaluate", "profile", "bundle"]
 Value = int | float | str | bool
 

@@ -8,6 +8,7 @@ reference rows, that fifth, base rows  -> profile; where they are few, of the in
 import numpy as np
 
 from models.errors import DataError
+from models.job import LEAST_REFERENCE
 from models.profile import Batch
 from models.profiling import Rows
 from models.recipes import Hyper, Recipe, Splits
@@ -19,8 +20,6 @@ VALIDATED = 5
 RECENT = "accuracy_recent_traffic"
 BASE_PART = 0.1
 """The share of base rows in a profile of traffic: what was usual before stays known."""
-LEAST_REFERENCE = 300
-"""So many rows make a reference of their own."""
 TOGETHER = 64
 
 

@@ -108,6 +108,11 @@ class Evidence:
         told = await self._wanted({"model": model, "limit": limit})
         return [one["prediction_id"] for one in told["wanted"]]
 
+    async def drifting_since(self, model: str, version: int) -> float | None:
+        """From when on rows belong to the drift that is on; None where none is."""
+        called = self._monitor.drifting_since(model, version)
+        return None if called is None else began(await self._past(model, version), called)
+
     async def watch(self) -> None:
         """Keep what labels say of loaded versions up to date, for as long as this is not cancelled."""
         while True:
@@ -136,7 +141,7 @@ class Evidence:
     async def _wanted(self, body: Any) -> Any:
         order = read(body, Version)
         key = (order.model, await self._version(order))
-        since = await self._drifting_since(*key)
+        since = await self.drifting_since(*key)
         terms = await asyncio.to_thread(self._qualities.terms, *key)
         most = max(CHOSEN_FROM, order.limit)
         newest = await self._writer.run(self._ledger.wanted, *key, most, newest=True)
@@ -185,7 +190,7 @@ class Evidence:
 
     async def _try_to_follow(self, model: str, version: int) -> None:
         try:
-            since = await self._drifting_since(model, version)
+            since = await self.drifting_since(model, version)
             one = await self._qualities.follow(model, version, since)
             self._metrics.show(model, version, one.described())
         except EvergreenError as error:
@@ -199,12 +204,7 @@ class Evidence:
             drift = self._monitor.report(model, version)
         except NotFound:
             drift = not_loaded(model, version)
-        return drift, await self._drifting_since(model, version)
-
-    async def _drifting_since(self, model: str, version: int) -> float | None:
-        """From when on rows belong to the drift that is on; None where none is."""
-        called = self._monitor.drifting_since(model, version)
-        return None if called is None else began(await self._past(model, version), called)
+        return drift, await self.drifting_since(model, version)
 
     async def _past(self, model: str, version: int) -> list[Evaluation]:
         """How the traffic was judged before."""

@@ -44,6 +44,8 @@ class Source(NamedTuple):
     trained: Collection[bytes]
     after: int
     """Labels count as new behind this position."""
+    drifting_since: float | None = None
+    """When the drift began that is on, if one is (s since 1970)."""
 
 
 class Known(NamedTuple):
@@ -145,9 +147,13 @@ def put(path: Path, rows: Sequence[Known], index: dict[str, int]) -> bundle.Rows
 def refer(
     path: Path, source: Source, keys: Collection[Key], hashes: Collection[bytes]
 ) -> bundle.Rows | None:
-    """The newest traffic that is not trained on, labelled or not."""
+    """The newest traffic that is not trained on, labelled or not: what came since it drifted, where that is enough. What was usual before would
+    make the challenger call everything a drift that it was made for.
+    """
     recent = source.learning.recent(source.model, source.versions, REFERENCES + len(keys))
     wanted = [key for key in recent if key not in keys][:REFERENCES]
+    new = [key for key in wanted if made_at(key[0]) >= (source.drifting_since or 0.0)]
+    wanted = new if len(new) >= job.LEAST_REFERENCE else wanted
     data = source.learning.data([id_ for id_, _ in wanted])
     rows, room = [], MOST_BYTES
     for key in wanted:

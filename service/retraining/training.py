@@ -7,6 +7,7 @@ Every step may be done again after whatever interrupted it: nothing runs before 
 
 import asyncio
 import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from models import bundle, job
@@ -26,6 +27,10 @@ STEP = 0.01
 """Progress is told whenever it has come so much further."""
 
 
+DriftingSince = Callable[[str, int], Awaitable[float | None]]
+"""From when on rows of a version's traffic belong to the drift that is on (s since 1970); None where none is."""
+
+
 class Training:
     """Steps of jobs. Each returns the job after it, or None where there is nothing to do now."""
 
@@ -34,10 +39,11 @@ class Training:
         place: Place,
         journal: Journal,
         launcher: Launcher,
+        drifting_since: DriftingSince,
     ) -> None:
         self._place, self._journal = place, journal
         self._ledger, self._lifecycle = place.ledger, place.lifecycle
-        self.launcher = launcher
+        self.launcher, self._drifting_since = launcher, drifting_since
         self._offsets: dict[str, int] = {}
 
     def directory(self, one: jobs.Job) -> Path:
@@ -51,7 +57,8 @@ class Training:
             return None
         parent, files = served.deployment.version, served.deployment.directory
         options = self._place.of(one.model).retraining
-        written = await asyncio.to_thread(self._write, one, parent, files, options)
+        since = await self._drifting_since(one.model, parent)
+        written = await asyncio.to_thread(self._write, one, parent, files, options, since)
         version = await asyncio.to_thread(self._request, one, parent, written, options)
         return await self._journal.move(
             one,
@@ -97,7 +104,12 @@ class Training:
         return await self.launcher.logs(one.reference, offset)
 
     def _write(
-        self, one: jobs.Job, parent: int, files: Path, options: Retraining
+        self,
+        one: jobs.Job,
+        parent: int,
+        files: Path,
+        options: Retraining,
+        drifting_since: float | None,
     ) -> traffic.Written:
         """In a thread: everything but the request."""
         directory = self.directory(one)
@@ -112,6 +124,7 @@ class Training:
             self._alike(one.model, parent, manifest),
             self._ledger.jobs.trained(one.model, WON),
             0 if last is None else last.position,
+            drifting_since,
         )
         written = traffic.write(directory, source, manifest.labels, options, one.trigger)
         traffic.parent(directory, files)

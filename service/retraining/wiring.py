@@ -27,7 +27,8 @@ def loop(place: Place, evidence: Evidence, counts: ControlMetrics) -> Loop:
     journal = Journal(place, metrics)
     readiness = Readiness(place.settings)
     program = (readiness.python(), "-m", "models.train")
-    training = Training(place, journal, launcher(place.settings.training, program))
+    launched = launcher(place.settings.training, program)
+    training = Training(place, journal, launched, evidence.drifting_since)
     watching = Watching(place)
     promotion = Promotion(place, journal, Trials(place), watching)
     parts = Parts(

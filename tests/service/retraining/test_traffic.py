@@ -127,6 +127,23 @@ def test_the_reference_is_traffic_that_is_not_learnt_from(ledger: Ledger, tmp_pa
     assert set(rows.labels.tolist()) == {-1}
 
 
+@pytest.mark.parametrize(("new", "alone"), [(299, False), (300, True)])
+def test_the_reference_is_what_came_since_the_traffic_drifted_where_that_is_enough(
+    ledger: Ledger, tmp_path: Path, new: int, alone: bool
+):
+    began = 1_790_000_500.0
+    add(ledger, 40)
+    rows = ledgers.predictions(new, began)
+    ledger.add_payloads(
+        [ledgers.payload(one, payloads.encode(tensors(500 + n))) for n, one in enumerate(rows)]
+    )
+    found, _, judged = written(ledger, tmp_path / "job", drifting_since=began)
+    assert found.reference is not None
+    reference = read(tmp_path / "job" / job.REFERENCE, found.reference.sha256)
+    before = set() if alone else set(numbers(judged))
+    assert set(numbers(reference)) == before | {500.0 + n for n in range(new)}
+
+
 def test_only_rows_of_the_time_that_is_asked_for_and_of_versions_alike(
     ledger: Ledger, tmp_path: Path
 ):
