@@ -9,9 +9,19 @@ import pytest
 import s3
 import toys
 
+from service import context
+
 # gRPC's clients are in this process, too: after a fork its threads would begin again in the child, whose files are being closed for
 # the program that it is about to become, and now and then end it.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+
+@pytest.fixture(autouse=True)
+def no_request() -> Iterator[None]:
+    """No test is part of the request that another one has worked on."""
+    token = context.current.set(None)
+    yield
+    context.current.reset(token)
 
 
 @pytest.fixture(scope="session")
