@@ -55,5 +55,5 @@ ENV EVERGREEN_HOST=0.0.0.0 \
 EXPOSE 8000
 USER 10001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['EVERGREEN_PORT'] + '/v2/health/ready', timeout=4)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as r; r.urlopen('http' + 's' * ('EVERGREEN_TLS__CERTIFICATE' in os.environ) + '://127.0.0.1:' + os.environ['EVERGREEN_PORT'] + '/v2/health/ready', timeout=4, context=ssl._create_unverified_context())"]
 CMD ["evergreen", "serve"]

@@ -60,7 +60,7 @@ drift-benchmark: .venv/test ## how well drift is told, with rivals in the same h
 
 .PHONY: interruptions
 interruptions: OPTIONS =
-interruptions: .venv/test ## a hundred kills, full disks and absences at any step of retraining, checked after each: about half an hour; OPTIONS="--count 10 --seed 2"
+interruptions: .venv/test ## a hundred kills, full disks and absences at any step of retraining, checked after each: about three quarters of an hour; OPTIONS="--count 10 --seed 2"
 	$(BIN)/python -m loadtests.interruptions $(OPTIONS)
 
 .PHONY: demo

@@ -4,11 +4,14 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import live
 import pytest
+
+from service.settings import check
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -87,3 +90,10 @@ def test_ci_runs_the_commands_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text()
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert re.findall(r"^make (\S+)$", script, re.MULTILINE) == ["test", "test-system"]
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"^```toml\n(.*?)```$", README, re.DOTALL | re.MULTILINE)
+)
+def test_settings_that_are_shown_can_be_set(block: str):
+    check(tomllib.loads(block), "the README: ")

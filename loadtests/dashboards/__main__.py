@@ -1,4 +1,4 @@
-"""Makes something happen to a service of its own, and draws both dashboards from what Prometheus saw of it, in about eight minutes:
+"""Makes something happen to a service of its own, and draws both dashboards from what Prometheus saw of it, in about nine minutes:
 
 python -m loadtests.dashboards
 """

@@ -1,4 +1,4 @@
-"""The command line: `evergreen serve | predict | models | drift | retrain`. What it prints is for people, and for programs where there is `--json`.
+"""The command line: `evergreen serve | predict | models | drift | retrain | demo`. What it prints is for people, and for programs where there is `--json`.
 
 Exit code 1: it was refused or did not work. 2: it was asked for what cannot be, by an option or a setting.
 """
