@@ -35,8 +35,26 @@ class Kept(NamedTuple):
 
 
 async def admit(candidate: Deployment, champion: Deployment | None) -> str:
-    """What was compared, in a sentence. Refused says what speaks against `candidate`."""
+    """What was compared, in a sentence. Refused says what speaks against `candidate`.
+
+    An engine that has shown beside this champion what it makes of all kept rows, and is the same process still, is asked for one.
+    """
     own = await asyncio.to_thread(kept, candidate.directory)
+    beside = champion.directory if champion is not None else None
+    if (
+        own is not None
+        and candidate.compared
+        and candidate.compared[:2] == (candidate.socket, beside)
+    ):
+        await ask(candidate, first_row(own), asked(own.manifest))
+        return candidate.compared[2]
+    found = await compared(candidate, champion, own)
+    candidate.compared = (candidate.socket, beside, found)
+    return found
+
+
+async def compared(candidate: Deployment, champion: Deployment | None, own: Kept | None) -> str:
+    """All kept rows of both versions."""
     theirs = await asyncio.to_thread(kept, champion.directory) if champion is not None else None
     name = f"{candidate.model}/{candidate.version}"
     if own is None:
@@ -51,9 +69,8 @@ async def admit(candidate: Deployment, champion: Deployment | None) -> str:
 
 async def answers(candidate: Deployment, own: Kept) -> None:
     """Ask for one kept row, as a first caller would, then for all of them. Refused when one is not answered, or with another label."""
-    first = {name: array[:1] for name, array in own.tensors.items()}
     output = asked(own.manifest)
-    await ask(candidate, first, output)
+    await ask(candidate, first_row(own), output)
     answer = await ask(candidate, own.tensors, output)
     if own.probabilities is not None:
         share = agreement(answer, own.probabilities, own.manifest.labels, own.manifest.labels)
@@ -62,6 +79,11 @@ async def answers(candidate: Deployment, own: Kept) -> None:
                 f"{candidate.model}/{candidate.version} gives {share:.0%} of its own kept rows the label that they had, "
                 f"{AGREEMENT:.0%} are needed"
             )
+
+
+def first_row(own: Kept) -> dict[str, np.ndarray]:
+    """One kept row."""
+    return {name: array[:1] for name, array in own.tensors.items()}
 
 
 async def agrees(candidate: Deployment, champion: Deployment, own: Kept, theirs: Kept) -> str:

@@ -54,6 +54,8 @@ class Deployment:
         self.stamp = ""
         """What the registry said of its files when it was loaded."""
         self.counted_restarts = 0
+        self.compared: tuple[Path | None, Path | None, str] | None = None
+        """What its kept rows showed last: of the engine on which socket, beside which champion's files."""
         self._inherited: tuple[Sizes, ...] = ()
         self._gently = False
         self._runtime = runtime

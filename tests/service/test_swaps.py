@@ -16,6 +16,7 @@ from controlled import GOOD, MODEL, PREDICT, TENSORS, Load, Service, serving, so
 
 from models.errors import Conflict
 from models.registry import Registry
+from service import comparison
 from service.errors import Refused
 
 
@@ -32,6 +33,33 @@ async def test_a_promotion_answers_everybody_and_is_written_down(service: Servic
     assert (last["kind"], last["before"], last["after"], last["who"]) == ("promote", 1, 2, "a test")
     assert last["why"].startswith("it is better (toy-text/2 agrees with version 1 on 100%")
     assert await service.states() == {1: "ready", 2: "ready", 3: "available"}
+
+
+async def test_an_engine_that_has_shown_all_kept_rows_is_asked_for_one_when_it_comes_back(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[int] = []
+    ask = comparison.ask
+
+    async def counted(candidate: Any, tensors: Any, output: str) -> Any:
+        asked.append(len(next(iter(tensors.values()))))
+        return await ask(candidate, tensors, output)
+
+    monkeypatch.setattr(comparison, "ask", counted)
+    for version in (2, 1):
+        await service.promote(version)
+    assert asked[0] == 1 < max(asked)
+    asked.clear()
+    await service.promote(2)
+    assert asked == [1]
+    (engine,) = service.engines(1)
+    os.kill(engine, signal.SIGKILL)
+    await until(lambda: service.engines(1) not in ([], [engine]), "another engine")
+    deployment = service.lifecycle.of(MODEL).running[1]
+    await until(lambda: deployment.ready, "it answers")
+    asked.clear()
+    await service.promote(1)
+    assert asked[0] == 1 < max(asked)
 
 
 async def test_a_rollback_is_one_publication_while_previous_is_warm(service: Service):
