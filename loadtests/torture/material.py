@@ -24,8 +24,10 @@ COMMITTED = Path(__file__).parents[2] / "models" / "repository"
 PICTURES, SERIES, TEXTS = "fashion-cnn", "activity-lstm", "sentiment-transformer"
 VARIANTS: dict[str, bundle.Precision] = {PICTURES: "fp32", SERIES: "fp32", TEXTS: "int8"}
 """Which file of a committed model answers."""
-TOLERANCES = {PICTURES: 1e-4, SERIES: 1e-4, TEXTS: 0.05}
-"""A batch of another size may differ in the last bits; the Transformer's int8 scales depend on everybody in a batch."""
+TOLERANCES = {PICTURES: 1e-4, SERIES: 1e-4, TEXTS: 0.1}
+"""A batch of another size may differ in the last bits; the Transformer's int8 scales depend on everybody in a batch: in a million mixed requests by
+up to 0.068 of a probability.
+"""
 WIDTH, SEED = 8, 7
 QUESTIONS = 512
 STEP_WIDTH = 256

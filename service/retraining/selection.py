@@ -128,9 +128,11 @@ def split(
     for row in fair:
         by_request[row.key[0]].append(row)
     chosen: set[str] = set()
+    room = len(fair) // 2  # a request of many rows must not leave none to train on
     for request, inside in sorted(by_request.items(), key=lambda one: -one[1][0].at):
-        if all(wanted[row.label] > 0 for row in inside):
+        if len(inside) <= room and all(wanted[row.label] > 0 for row in inside):
             chosen.add(request)
+            room -= len(inside)
             for row in inside:
                 wanted[row.label] -= 1
     judged = [row for row in fair if row.key[0] in chosen]
