@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 BASE, IMAGE = "docker.io/library/python:3.11-slim", "evergreen:proof"
 PACKAGES = "python3,python3-venv,python-is-python3,ca-certificates"
 """What the stand-in for python:3.11-slim holds beside a minimal Debian 12, whose Python is 3.11."""
-DEBIAN = "http://deb.debian.org/debian"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 SENTENCE = {"text": "A gripping, beautifully acted film."}
 
@@ -46,7 +45,7 @@ class Buildah:
     def base(self, tree: Path) -> None:
         """Put a Debian into the store, under the name that the Dockerfile begins with."""
         command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm"]
-        subprocess.run([*command, str(tree), DEBIAN], check=True, capture_output=True)
+        subprocess.run([*command, str(tree)], check=True, capture_output=True)
         container = self("from", "scratch")
         self("add", "--quiet", container, str(tree), "/")
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
