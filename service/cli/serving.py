@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 from rich.markup import escape
+from rich.text import Text
 
 from models import signing
 from models.errors import InputError
@@ -92,19 +93,24 @@ def started(control: Control) -> None:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - a name for "everywhere", not a bind
     scheme = "http" if control.settings.tls.certificate is None else "https"
     url = f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{control.port}"
+    deployments = list(control.deployments)
+    serving = [d for d in deployments if d.supervisor.state == "ready"]
+    # Before the address is said: who waits for it pastes a line the moment it is there.
+    lines = [pasted(control, deployment.directory, url) for deployment in serving]
     console.print(f"\nEvergreen answers on {url}, its documentation is at {url}/docs\n")
     if (grpc_port := control.front_ends.grpc_port) is not None:
         console.print(f"The Open Inference Protocol over gRPC is on {shown}:{grpc_port}\n")
-    deployments = list(control.deployments)
-    serving = [d for d in deployments if d.supervisor.state == "ready"]
-    for deployment in serving:
-        try:
-            line = examples.curl(deployment.directory, control.settings.state / "examples", url)
-        except OSError as error:
-            console.print(f"[yellow]no example for {deployment.model}: {escape(str(error))}[/]\n")
-            continue
-        console.print(line + "\n", markup=False)
+    for line in lines:
+        console.print(line)
     if failed := len(deployments) - len(serving):
         console.print(
             f"[red]{failed} of {len(deployments)} models could not be loaded, see above[/]"
         )
+
+
+def pasted(control: Control, directory: Path, url: str) -> Text:
+    """A line that asks the version in `directory`, with its body on disk already; or why there is none."""
+    try:
+        return Text(examples.curl(directory, control.settings.state / "examples", url) + "\n")
+    except OSError as error:
+        return Text(f"no example for {directory.parent.name}: {error}\n", "yellow")
