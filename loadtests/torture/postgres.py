@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
+from typing import Self
 
 from loadtests.compare.serving import free_port
 from loadtests.torture.errors import Missed, Skipped
@@ -28,19 +29,19 @@ class Server:
         self._directory, self._data = directory, directory / "data"
         self._user = "nobody" if os.geteuid() == 0 else None
         self._port = free_port()
-        self._password = secrets.token_hex(16)
+        self.password = secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
         directory.chmod(0o777)
         password = directory / "password"
-        password.write_text(self._password)
+        password.write_text(self.password)
         options = ["--no-sync", "--auth=scram-sha-256", "--username=evergreen", "--encoding=UTF8"]
         self._run("initdb", *options, f"--pwfile={password}", str(self._data))
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls) -> Iterator["Server"]:
+    def running(cls) -> Iterator[Self]:
         """One that answers, gone afterwards."""
-        directory = Path(tempfile.mkdtemp(prefix="torture-"))
+        directory = Path(tempfile.mkdtemp(prefix="evergreen-postgres-"))
         try:
             server = cls(directory)
             server.start()
@@ -51,15 +52,16 @@ class Server:
         finally:
             rmtree(directory, ignore_errors=True)
 
-    @property
-    def url(self) -> str:
-        """For `ledger_url`."""
-        return f"postgresql://evergreen:{self._password}@127.0.0.1:{self._port}/postgres"
+    def url(self, database: str = "postgres") -> str:
+        """Of one of its databases, for `ledger_url`."""
+        return f"postgresql://evergreen:{self.password}@127.0.0.1:{self._port}/{database}"
 
     def start(self) -> None:
         """Returns when it answers."""
         command = [str(self._programs / "postgres"), "-D", str(self._data), "-p", str(self._port)]
+        # A crash of the server is not one of the machine; without the last setting most of the time is the disk's.
         command += ["-c", "listen_addresses=127.0.0.1", "-k", str(self._directory)]
+        command += ["-c", "fsync=off"]
         with (self._directory / "log").open("a") as log:
             self._process = subprocess.Popen(command, user=self._user, stdout=log, stderr=log)
         asked = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port)]
@@ -76,6 +78,20 @@ class Server:
             self._process.wait()
             self._process = None
 
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), *arguments]
-        subprocess.run(command, check=True, user=self._user, cwd="/", capture_output=True)
+    def said(self, sql: str, database: str = "postgres") -> str:
+        """What psql says."""
+        options = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+        return self._run("psql", *options, "-c", sql, self.url(database)).strip()
+
+    def _run(self, program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(self._programs / program), *arguments],
+            check=False,
+            user=self._user,
+            cwd="/",
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise Missed(f"{program} of PostgreSQL: {done.stderr.strip()}")
+        return done.stdout

@@ -59,7 +59,7 @@ async def remove_registry(options: Options, folder: Path) -> Found:
 async def drop_database(options: Options, folder: Path) -> Found:
     """The database of predictions and labels ends at once, as in a crash, and comes back."""
     with Server.running() as database:
-        settings = {"ledger_url": database.url}
+        settings = {"ledger_url": database.url()}
         async with trial(folder, options, (EXACT, PICTURES), settings) as one:
             for _ in range(options.rounds):
                 one.fault("the database has crashed")

@@ -12,7 +12,7 @@ from service.ledger.ledger import Ledger
 @pytest.fixture(scope="session")
 def server() -> Iterator[ledgers.Server]:
     """A PostgreSQL server for all tests that do not stop it."""
-    with ledgers.postgres() as server:
+    with ledgers.Server.running() as server:
         yield server
 
 

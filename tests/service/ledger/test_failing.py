@@ -20,7 +20,7 @@ from service.ledger.ledger import Ledger
 @pytest.fixture
 def stoppable() -> Iterator[ledgers.Server]:
     """A server for one test alone."""
-    with ledgers.postgres() as server:
+    with ledgers.Server.running() as server:
         yield server
 
 
@@ -107,12 +107,12 @@ def test_a_server_that_goes_and_comes_back_is_used_again(
     for _ in range(2):
         with pytest.raises(Unavailable, match="cannot be used now") as away:
             ledger.add_labels([ledgers.label(made[0])])
-        assert ledgers.PASSWORD not in str(away.value)
+        assert stoppable.password not in str(away.value)
     late = Ledger.open(stoppable.url())
     stoppable.start()
     assert ledger.add_labels([ledgers.label(one) for one in made]) == ["accepted"] * 2
     assert late.figures().predictions == 0
-    assert ledgers.PASSWORD not in caplog.text
+    assert stoppable.password not in caplog.text
     ledger.close()
     late.close()
 
@@ -154,7 +154,7 @@ def test_a_database_that_was_made_anew_gets_its_tables(server: ledgers.Server) -
 
 
 def test_a_wrong_password_is_said_without_it(server: ledgers.Server) -> None:
-    ledger = Ledger.open(server.url().replace(ledgers.PASSWORD, "wr0ng"))
+    ledger = Ledger.open(server.url().replace(server.password, "wr0ng"))
     with pytest.raises(Unavailable, match="password authentication failed") as refused:
         ledger.figures()
     assert "wr0ng" not in str(refused.value)
