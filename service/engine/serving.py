@@ -1,4 +1,4 @@
-"""A loaded version on its socket: what front ends ask, scheduled, run, answered. It must not know HTTP or how a version is loaded.
+"""A loaded version on its socket: what front ends ask, scheduled and run. It must not know HTTP or how a version is loaded.
 
     frame -> Entry in the scheduler -> batch -> run thread (ONNX Runtime without the GIL) -> a frame to each caller
 
@@ -14,11 +14,11 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import msgspec
 
-from service.engine import calibration, runner, tracing, wire
+from service.engine import calibration, runner, wire
+from service.engine.answers import Answers, EngineChannel, Job
 from service.engine.calibration import Calibration
 from service.engine.config import Config
 from service.engine.lanes import Entry, Key
@@ -27,14 +27,7 @@ from service.engine.lifeline import Lifeline, Said
 from service.engine.runner import Ran, Tensors
 from service.engine.scheduler import Batch, Limits, Scheduler
 from service.engine.session import Session
-from service.errors import (
-    DeadlineExceeded,
-    DeadlineUnmeetable,
-    DeviceLost,
-    EngineError,
-    QueueFull,
-    Unavailable,
-)
+from service.errors import DeadlineUnmeetable, DeviceLost, QueueFull, Unavailable
 from service.metrics import EngineMetrics
 from service.snapshots import snapshot
 
@@ -44,27 +37,6 @@ LEAVE_SECONDS = 1.0
 """The longest that last answers may take to leave an engine that cannot go on."""
 LEFT = 70
 """Exit code of an engine that left by itself: a hung run, a lost device."""
-
-MOST_ANSWER_BYTES = 256 * 1024 * 1024
-"""An answer beyond it is not sent: the front end that has to turn it into text serves others, too."""
-
-EngineChannel = wire.Channel[wire.EngineMessage]
-
-
-class Job(NamedTuple):
-    """What the scheduler carries for the engine: who asked, for what."""
-
-    channel: EngineChannel
-    message: wire.Infer
-    tensors: Tensors
-
-
-class Timing(NamedTuple):
-    """Seconds that a request was queued, seconds that its batch computed, rows of the batch."""
-
-    queue: float
-    compute: float
-    batch_rows: int
 
 
 class Engine:
@@ -84,6 +56,7 @@ class Engine:
         self._lifeline = lifeline
         self._threads = threads
         self._metrics = EngineMetrics(config.model, config.version)
+        self._answers = Answers(session, config, self._metrics)
         limits = Limits(
             session.report["instances"],
             options.max_queue_rows,
@@ -100,8 +73,6 @@ class Engine:
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
         self._leaving = False
-        self._traced = False
-        """Whether a traced request ever came: without tracing, nothing is looked at."""
         self._channels: set[EngineChannel] = set()
         self._closed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -165,7 +136,8 @@ class Engine:
         self, channel: EngineChannel, message: wire.Infer, tensors: Tensors
     ) -> None:
         now = time.monotonic()
-        self._traced |= message.trace is not None
+        if message.trace is not None:
+            self._answers.expect_traced()
         entry = Entry(
             key=(id(channel), message.id),
             bucket=self._session.bucket(tensors),
@@ -181,7 +153,7 @@ class Engine:
         except (QueueFull, DeadlineUnmeetable) as error:
             full = isinstance(error, QueueFull)
             self._metrics.count_refused("queue_full" if full else "deadline_unmeetable")
-            self._fail(entry, error)
+            self._answers.fail(entry, error)
             return
         self._pump_soon()
 
@@ -226,7 +198,7 @@ class Engine:
         expired: list[Entry] = []
         while (batch := self._take(expired)) is not None:
             self._threads.submit(self._run, batch)
-        self._refuse_expired(expired)
+        self._answers.expired(expired)
         self._check_drained()
         self._set_alarm(time.monotonic())
 
@@ -241,11 +213,6 @@ class Engine:
             if batch is not None:
                 self._running |= {entry.key: entry for entry in batch.entries}
         return batch
-
-    def _refuse_expired(self, expired: list[Entry]) -> None:
-        for entry in expired:
-            self._metrics.count_refused("deadline")
-            self._fail(entry, DeadlineExceeded("the deadline passed while the request was queued"))
 
     def _set_alarm(self, now: float) -> None:
         """Wake for the next deadline or the end of a wait, whichever is first; an alarm that comes too early is set anew then."""
@@ -316,43 +283,20 @@ class Engine:
         if isinstance(ran, DeviceLost):
             self._leave(str(ran))
             return
-        if not ran.whole:
-            self._metrics.splits.inc()
-        self._answer(batch, ran, ended - batch.started)
-        self._refuse_expired(expired)
-        # Something may have come while the thread found nothing, and its last look set no alarm.
-        self._pump_soon()
-
-    def _answer(self, batch: Batch, ran: Ran, seconds: float) -> None:
-        """Each caller of a batch that has run."""
-        self._count(batch, seconds)
         with self._lock:
             for entry in batch.entries:
                 del self._running[entry.key]
-        for entry, answer in zip(batch.entries, ran.answers, strict=True):
-            if entry.live:
-                timing = Timing(batch.started - entry.arrived, seconds, batch.rows)
-                self._reply(entry, answer, timing)
-        if self._traced:
-            self._tell_traced(batch, ran, seconds)
-
-    def _tell_traced(self, batch: Batch, ran: Ran, seconds: float) -> None:
-        """What ran, to one of those whose requests are traced: it makes the spans."""
-        identity, ended = (self._config.model, self._config.version), batch.started + seconds
-        told = tracing.told(identity, self._session.report, batch, ran, ended)
-        if told is None:
-            return
-        message, channel = told
-        channel.send(message)
-        waits = {one.trace[0][3:35]: batch.started - one.arrived for one in message.traced}
-        self._metrics.exemplify(waits, seconds, time.time())
+        self._answers.answer(batch, ran, ended - batch.started)
+        self._answers.expired(expired)
+        # Something may have come while the thread found nothing, and its last look set no alarm.
+        self._pump_soon()
 
     def _on_hang(self, batch: Batch) -> None:
         """A run that does not end cannot be stopped from outside; its callers are told, and the process goes."""
         limit = self._config.options.hang_limit_s
         seconds = self._session.report["load_seconds"]
         for entry in batch.entries:
-            self._fail(
+            self._answers.fail(
                 entry,
                 Unavailable(
                     f"the run took longer than {limit:g} s; the engine is replaced", seconds
@@ -366,38 +310,3 @@ class Engine:
         self._lifeline.say(Said(reason=reason))
         self._drained.set()
         self._stopping.set()
-
-    def _count(self, batch: Batch, seconds: float) -> None:
-        self._metrics.compute.observe(seconds)
-        self._metrics.batch_rows.observe(batch.rows)
-        self._metrics.rows.inc(batch.rows)
-        self._metrics.batches.observe(batch.rows, seconds, time.time())
-        for entry in batch.entries:
-            self._metrics.queue.observe(batch.started - entry.arrived)
-        real, padded = self._session.lengths([entry.payload.tensors for entry in batch.entries])
-        self._metrics.real.inc(real)
-        self._metrics.padded.inc(padded)
-
-    def _reply(self, entry: Entry, answer: Tensors | EngineError, timing: Timing) -> None:
-        """One caller's answer. What goes wrong with it is that caller's alone."""
-        job: Job = entry.payload
-        try:
-            if isinstance(answer, EngineError):
-                raise answer
-            heads, body = wire.pack({name: answer[name] for name in job.message.outputs})
-            if (size := sum(map(len, body))) > MOST_ANSWER_BYTES:
-                raise EngineError(
-                    f"the answer has {size:,} bytes, the limit is {MOST_ANSWER_BYTES:,}"
-                )
-        except Exception as error:  # noqa: BLE001 - an output that cannot be sent must not cost its batch mates theirs
-            self._metrics.count_refused("failed")
-            self._fail(entry, runner.as_engine_error(error))
-            return
-        job.channel.send(wire.Result(job.message.id, heads, *timing), body)
-
-    def _fail(self, entry: Entry, error: Exception) -> None:
-        job: Job = entry.payload
-        retry_after = getattr(error, "retry_after", 0.0)
-        job.channel.send(
-            wire.Failure(job.message.id, type(error).__name__, str(error), retry_after)
-        )
