@@ -54,6 +54,7 @@ ENV EVERGREEN_HOST=0.0.0.0 \
     EVERGREEN_PORT=8000
 EXPOSE 8000
 USER 10001
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+# A first start measures batch sizes, and copies what the registry has: until it answers, it is not called unhealthy.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 \
     CMD ["python", "-c", "import os, ssl, urllib.request as r; r.urlopen('http' + 's' * ('EVERGREEN_TLS__CERTIFICATE' in os.environ) + '://127.0.0.1:' + os.environ['EVERGREEN_PORT'] + '/v2/health/ready', timeout=4, context=ssl._create_unverified_context())"]
 CMD ["evergreen", "serve"]

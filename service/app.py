@@ -34,7 +34,7 @@ from service.api.lifecycle import Lifecycle
 from service.api.predictions import Predictions
 from service.api.repository import Repository
 from service.api.retrainings import Retrain, Retrainings
-from service.api.telemetry import Telemetry
+from service.api.telemetry import Accompanied, Telemetry
 from service.link import Handler, Link
 from service.monitoring.observer import Observer
 from service.predictor import Predictor
@@ -56,6 +56,7 @@ def create_app(settings: Settings, control: str) -> tuple[Litestar, InferRoute, 
     entrance = Entrance(settings, Path(control).parent)
     counts.registry.register(entrance.counts)
     access, telemetry = entrance.access, Telemetry(settings, entrance.callers)
+    entrance.connections.accompanied = lambda application: Accompanied(application, telemetry)
     allowed = access.may_predict if access.protects_all else None
     route = InferRoute(router, predictor, telemetry, settings, allowed, entrance.callers)
     link: Link | None = None

@@ -15,6 +15,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from service.retraining.answers import Answers
 from service.retraining.place import Place
 from service.routing import Split, Table
 from service.settings import Settings
+from service.sharing import Shared
 from service.statistics import model_statistics
 from service.steering import Steering
 
@@ -62,6 +64,8 @@ class Control:
         self._totals = snapshots.Totals()
         self._publishing: set[asyncio.Task[None]] = set()
         self._scrape = asyncio.Lock()
+        self._counted = Shared(self._count)
+        self._pages = {form: Shared(partial(self._page, form)) for form in (False, True)}
         self.deployments = Deployments(settings, self._runtime, self._changed)
         counts = self.deployments.metrics
         self._steering = Steering(settings, self._figures, self.publish, counts)
@@ -133,17 +137,18 @@ class Control:
 
     async def metrics_page(self, asked: Any = None) -> bytes:
         """Every process's counts, added up, in the Prometheus text format, or as OpenMetrics where that is `asked`."""
+        return await self._pages[bool(asked and asked.get("openmetrics"))]()
+
+    async def _page(self, openmetrics: bool) -> bytes:
         page = await self._counted()
-        if self.settings.triton_metrics:
-            page += triton_metrics.aliases(page)
-        form = bool(asked and asked.get("openmetrics"))
-        return snapshots.exposition(page, openmetrics_asked=form)
+        aliases = triton_metrics.aliases(page) if self.settings.triton_metrics else []
+        return snapshots.exposition([*page, *aliases], openmetrics_asked=openmetrics)
 
     async def statistics(self, _: Any = None) -> list[dict[str, Any]]:
         """The same counts in the words of the protocol's statistics."""
         return model_statistics(await self._counted())
 
-    async def _counted(self) -> snapshots.Snapshot:
+    async def _count(self) -> snapshots.Snapshot:
         async with self._scrape:
             await asyncio.gather(
                 self.deployments.collect(self._totals), self.front_ends.collect(self._totals)

@@ -26,7 +26,7 @@ from service.snapshots import Totals
 
 log = logging.getLogger(__name__)
 
-SCRAPE_SECONDS = 1.0
+SCRAPE_SECONDS = 3.0
 """An engine that takes longer to tell its counts is left with those it told last."""
 
 PROVIDERS = ("tensorrt", "cuda", "cpu")

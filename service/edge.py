@@ -27,7 +27,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     header_timeout_s: Patience = 10.0
     """A new connection, or the head of a request, that is not complete by then is closed."""
     body_timeout_s: Patience = 30.0
-    """A body may take as long; a longer one has to come at `body_bytes_per_s`. An answer that is not read for as long is given up."""
+    """A body may take as long; a longer one has to come at `body_bytes_per_s`, in every such span. An answer that is not read for as long is
+    given up."""
     body_bytes_per_s: Positive = 4096
     idle_timeout_s: Positive = 75
     """An idle connection is closed then. Longer than the usual 60 s of a proxy, which would otherwise send into a closing one."""

@@ -32,7 +32,7 @@ ACKNOWLEDGE_SECONDS = 15.0
 """A front end that has not taken over a routing table by then is replaced; giving up on a silent engine takes it 5 of them."""
 ENDING_SECONDS = 5.0
 """A process that has closed its link is about to end; after this long it is ended."""
-SCRAPE_SECONDS = 2.0
+SCRAPE_SECONDS = 4.0
 """A front end that takes longer to tell its counts is left with those it told last."""
 SHIP_SECONDS = 5.0
 """A front end that takes longer to tell what it observed is waited for no longer."""

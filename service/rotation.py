@@ -20,24 +20,29 @@ State = tuple[tuple[int, int, int] | None, ...]
 
 
 class Watched(NamedTuple):
-    """Files that belong together, and what reads them: it raises SettingsError where they cannot be used."""
+    """Files that belong together, and what reads them: it raises SettingsError where they cannot be used. `read`: their state before they
+    were read for the first time."""
 
     name: str
     files: Sequence[Path]
     reload: Callable[[], None]
+    read: State
 
 
 async def follow(all_watched: Sequence[Watched], counts: Refusals) -> None:
-    """Read again what has changed, for as long as this is not cancelled."""
-    states = [await asyncio.to_thread(state, one.files) for one in all_watched]
+    """Read again what has changed, and has not since the last look: half a file may say something else than all of it. For as long as this is
+    not cancelled."""
+    taken = [one.read for one in all_watched]
+    seen = list(taken)
     while all_watched:
         await asyncio.sleep(LOOK_SECONDS)
         for number, one in enumerate(all_watched):
             # A disk that is away must not hold up requests.
             found = await asyncio.to_thread(state, one.files)
-            if found != states[number]:
-                states[number] = found
+            if found == seen[number] != taken[number]:
+                taken[number] = found
                 take(one, counts)
+            seen[number] = found
 
 
 def take(one: Watched, counts: Refusals) -> None:

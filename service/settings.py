@@ -22,6 +22,8 @@ NO_SETTINGS = ("CONFIG", "DATA", "TOKEN")
 """Variables with the prefix that say something else."""
 LISTS = ("serve", "trusted_keys", "trusted_proxies")
 """Settings that a variable holds with commas between their parts."""
+LACKING = "Object missing required field"
+"""How msgspec says that a table is not whole."""
 SEED = Path(__file__).parent.parent / "models" / "repository"
 
 Provider = Literal["auto", "tensorrt", "cuda", "cpu"]
@@ -206,7 +208,7 @@ def load(
     for variable, value in sorted(environ.items()):
         if variable.startswith(PREFIX) and variable.removeprefix(PREFIX) not in NO_SETTINGS:
             one = nested(variable.removeprefix(PREFIX).lower().split("__"), value)
-            check(one, f"{variable}: ")
+            check_part(one, f"{variable}: ")
             merge(merged, one)
     merge(merged, {key: value for key, value in (overrides or {}).items() if value is not None})
     return check(merged, "")
@@ -218,6 +220,15 @@ def check(raw: Mapping[str, Any], source: str) -> Settings:
         return msgspec.convert(dict(raw), Settings, strict=False, dec_hook=to_path)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{source}{error}") from error
+
+
+def check_part(raw: Mapping[str, Any], source: str) -> None:
+    """`check` of one variable, which may lack what others say."""
+    try:
+        check(raw, source)
+    except SettingsError as error:
+        if LACKING not in str(error):
+            raise
 
 
 def to_path(kind: type, value: Any) -> Any:

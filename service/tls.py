@@ -41,7 +41,10 @@ class Certificate:
 
     def _read(self) -> tuple[bytes, bytes]:
         certificate, key = self.files
-        return key.read_bytes(), certificate.read_bytes()
+        try:
+            return key.read_bytes(), certificate.read_bytes()
+        except OSError as error:  # it was there a moment ago
+            raise SettingsError(f"tls: {error.filename}: {error.strerror or error}") from error
 
 
 def of(settings: Tls) -> Certificate | None:

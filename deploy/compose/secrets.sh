@@ -18,13 +18,14 @@ fi
 
 # Containers run as users of their own and must read the files; the folder keeps other users of this machine out.
 if [ ! -e secrets ]; then
-    mkdir secrets.partial
+    mkdir -p secrets.partial/service
     random > secrets.partial/operator
     random > secrets.partial/alertmanager
     {
         echo "operator admin $(cat secrets.partial/operator)"
         echo "alertmanager hooks $(cat secrets.partial/alertmanager)"
-    } > secrets.partial/tokens
-    chmod 644 secrets.partial/*
+    } > secrets.partial/service/tokens
+    chmod 644 secrets.partial/alertmanager secrets.partial/operator secrets.partial/service/tokens
+    chmod 755 secrets.partial/service
     mv secrets.partial secrets
 fi

@@ -43,7 +43,8 @@ class Access:
         counts: Refusals | None = None,
     ) -> None:
         self.tokens = tokens.of(settings, environ)
-        self._local = is_loopback(settings.host)
+        # Who names proxies is reached through them.
+        self._local = is_loopback(settings.host) and not settings.trusted_proxies
         self._counts = counts or Refusals()
         self.protects_all = settings.protect == "all"
         if self.protects_all and not self.tokens:
@@ -73,7 +74,7 @@ class Access:
             raise Forbidden(
                 f"this service can be reached from other machines and has no token, so nothing can be changed: {HOW}"
             )
-        elif origin is not None and urlsplit(origin).netloc != host:
+        elif origin is not None and not is_own(origin, host):
             raise Forbidden(f"a page of '{origin[:80]}' may not change anything here")
 
     def _check_token(self, scope: str, authorization: bytes | None) -> None:
@@ -112,6 +113,15 @@ def guard(access: Access) -> Guard:
 def as_sent(header: str | None) -> bytes | None:
     """A header as it came."""
     return None if header is None else header.encode("latin-1", "replace")
+
+
+def is_own(origin: str, host: str | None) -> bool:
+    """Whether a page comes from this machine's own address. Any name can be made to lead here once its page is open (DNS rebinding)."""
+    try:
+        found = urlsplit(origin)
+        return found.netloc == host and is_loopback(found.hostname or "")
+    except ValueError:  # it is no URL
+        return False
 
 
 def is_loopback(host: str) -> bool:

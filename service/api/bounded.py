@@ -9,12 +9,14 @@ are closed. Where there is no room for another one, the idle and the waiting mak
 import asyncio
 import heapq
 import time
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api import problems
 from service.api.callers import one_way
+from service.api.pace import Pace
 from service.api.quotas import Quotas, Standing
 from service.edge import Limits
 from service.refusals import Refusals
@@ -44,6 +46,8 @@ class Connections:
         self.proxied = False  # whether some proxy is believed
         self.pending = 0  # bytes of bodies whose requests have not been answered
         self.open: set[BoundedProtocol] = set()
+        self.accompanied: Callable[[Any], Any] = lambda application: application
+        """An application whose requests are told of as all others are."""
         counts.connections = self.open.__len__
 
     def make_room(self) -> bool:
@@ -77,13 +81,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.url = b""
         self._messages = 0
         self._in_head = False
-        self._head_bytes = 0
+        self._loose_bytes = 0
         self._chunk = 0
         self._body_bytes = 0
         self._held = 0
-        self._seen: tuple[str | None, int] = (None, 0)
-        self._since = time.monotonic()
-        self._unsent = 0
+        self._pace = Pace(connections.limits, time.monotonic())
         self._ending = False
         self._before: list[RequestResponseCycle] = []
         """Requests that another was sent behind, and that uvicorn forgets when the connection is lost."""
@@ -107,19 +109,20 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes. A head that goes on without end is never handed over whole, so it is counted here."""
+        """Some bytes. A head, or trailers, that go on without end are never handed over whole, so they are counted here."""
         self._chunk = len(data)
+        self._loose_bytes += self._chunk
         super().data_received(data)
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._all.limits.header_bytes:
-                self._refuse_head(f"more than {self._head_bytes:,} bytes")
+        if self._loose_bytes > self._all.limits.header_bytes:
+            cycle = self.cycle
+            if self._in_head or (cycle is not None and cycle.more_body):
+                self._refuse_head(f"more than {self._loose_bytes:,} bytes")
 
     def on_message_begin(self) -> None:
         """A request begins. Its scope is made once it is known that uvicorn answers it."""
         self._messages += 1
         self._in_head = True
-        self._head_bytes = self._body_bytes = 0
+        self._loose_bytes, self._body_bytes = self._chunk, 0
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -130,10 +133,13 @@ class BoundedProtocol(HttpToolsProtocol):
         limits = self._all.limits
         if len(self.headers) > limits.headers:
             self._refuse_head(f"{len(self.headers)} headers")
-        if self._head_bytes + self._chunk > limits.header_bytes:  # else it cannot be too long
+            raise Refused
+        if self._loose_bytes > limits.header_bytes:  # else it cannot be too long
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > limits.header_bytes:
                 self._refuse_head(f"{size:,} bytes")
+                raise Refused
+        self._loose_bytes = 0
         if self._all.proxied:
             self.headers = one_way(self.headers)
         self.default_headers = self.server_state.default_headers
@@ -143,6 +149,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._answer_by_itself(standing)
                 return
         self.begin_request()
+        self.headers = []  # trailers are nobody's headers
         if self._ending:
             self.cycle.keep_alive = False
 
@@ -163,6 +170,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of a body. Bodies without an answer share a bounded memory."""
+        self._loose_bytes = 0
         if self.cycle.response_complete:  # nobody keeps it
             return
         size = len(body)
@@ -203,7 +211,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """What the connection waits for its client to do; None while the client waits."""
         cycle = self.cycle
         if cycle is not None and cycle.more_body:
-            return "body"
+            return None if self.flow.read_paused else "body"
         if cycle is not None and (not cycle.response_complete or self.pipeline):
             return None
         if self._in_head or self.timeout_keep_alive_task is None:
@@ -213,7 +221,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def worth(self) -> tuple[bool, float]:
         """The least goes first where room is needed: the idle, then who takes longest over a request."""
         timer = self.timeout_keep_alive_task
-        return (False, timer.when()) if timer is not None else (True, self._since)
+        return (False, timer.when()) if timer is not None else (True, self._pace.since)
 
     def look(self, now: float) -> None:
         """Close the connection where its client has taken too long."""
@@ -222,17 +230,13 @@ class BoundedProtocol(HttpToolsProtocol):
             waits = "end"
         elif unsent and waits in (None, "request"):
             waits = "reading"
-        seen = waits, self._messages
-        if seen != self._seen or (waits == "reading" and unsent < self._unsent):
-            self._seen, self._since = seen, now
-        self._unsent = unsent
-        waited, limits = now - self._since, self._all.limits
-        if waits == "headers" and waited > limits.header_timeout_s:
-            self._leave_slow("headers", limits.header_timeout_s)
-        elif waits == "body" and waited > limits.body_timeout_s:
-            if self._body_bytes < limits.body_bytes_per_s * waited:
-                self._leave_slow("body", limits.body_timeout_s)
-        elif waits in ("reading", "end") and waited > limits.body_timeout_s:
+        if not self._pace.late(waits, self._messages, self._body_bytes, unsent, now):
+            return
+        if waits == "headers":
+            self._leave_slow("headers", self._all.limits.header_timeout_s)
+        elif waits == "body":
+            self._leave_slow("body", self._all.limits.body_timeout_s)
+        else:
             self._all.counts.close("unread answer")
             self.transport.abort()
 
@@ -269,8 +273,6 @@ class BoundedProtocol(HttpToolsProtocol):
         limits = self._all.limits
         most = f"{limits.header_bytes:,} bytes in {limits.headers} headers"
         self.refuse(431, f"the head of the request has {size}, the limit is {most}", "headers")
-        if not self._in_head:
-            raise Refused
 
     def _ask(self, quotas: Quotas) -> Standing:
         peer = self.client[0] if self.client else ""
@@ -280,9 +282,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _answer_by_itself(self, standing: Standing) -> None:
         """429, on a connection that stays."""
-        self._all.counts.refuse("quota")
         told = problems.answer(self.url.decode("latin-1"), 429, standing.refusal, {})
-        application, self.app = self.app, problems.application(told)
+        application, self.app = self.app, self._all.accompanied(problems.application(told))
         try:
             self.leave_to_uvicorn()
         finally:

@@ -30,13 +30,17 @@ class Entrance:
         self, settings: Settings, runtime: Path, environ: Mapping[str, str] = os.environ
     ) -> None:
         self.counts = Refusals()
+        # Before they are read: what changes in between counts, too.
+        self._read = {name: rotation.state(files) for name, files in secrets(settings).items()}
         self.access = Access(settings, environ, self.counts)
         self.callers = Callers(settings.trusted_proxies)
         self.certificate = tls.of(settings.tls)
         self.quotas: Quotas | None = None
         if settings.quota is not None:
             path = runtime / "quotas"
-            self.quotas = Quotas(settings.quota, path, self.access.tokens, self.callers)
+            self.quotas = Quotas(
+                settings.quota, path, self.access.tokens, self.callers, self.counts
+            )
         most = max(1, open_files() - OTHER_FILES)
         self.connections = Connections(settings.limits, self.counts, self.quotas, most)
         self.connections.proxied = bool(settings.trusted_proxies)
@@ -55,12 +59,23 @@ class Entrance:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _watched(self) -> list[Watched]:
-        found = []
-        if (file := self._settings.token_file) is not None:
-            found.append(Watched("token_file", [file], self.access.tokens.reload))
-        if (certificate := self.certificate) is not None:
-            found.append(Watched("tls", certificate.files, certificate.reload))
-        return found
+        reloads = {"token_file": self.access.tokens.reload}
+        if self.certificate is not None:
+            reloads["tls"] = self.certificate.reload
+        return [
+            Watched(name, files, reloads[name], self._read[name])
+            for name, files in secrets(self._settings).items()
+        ]
+
+
+def secrets(settings: Settings) -> dict[str, tuple[Path, ...]]:
+    """The files that are read again when they change, by what the log calls them."""
+    found: dict[str, tuple[Path, ...]] = {}
+    if settings.token_file is not None:
+        found["token_file"] = (settings.token_file,)
+    if (certificate := settings.tls.certificate) is not None:
+        found["tls"] = certificate, settings.tls.key or certificate
+    return found
 
 
 def check(settings: Settings, environ: Mapping[str, str] = os.environ) -> None:

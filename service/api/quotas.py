@@ -18,6 +18,7 @@ from typing import NamedTuple
 from service.api.callers import Callers, parsed
 from service.api.tokens import Tokens
 from service.edge import Allowance, Quota
+from service.refusals import Refusals
 
 SETS, WAYS = 8192, 8
 """Places for 65,536 clients, 16 bytes each: a client's key chooses a set, within which it lies anywhere."""
@@ -98,7 +99,15 @@ class Buckets:
 class Quotas:
     """Who may ask how often. A client is the name of its token, else its address; what is not a known token counts for nobody."""
 
-    def __init__(self, quota: Quota, path: Path, tokens: Tokens, callers: Callers) -> None:
+    def __init__(
+        self,
+        quota: Quota,
+        path: Path,
+        tokens: Tokens,
+        callers: Callers,
+        counts: Refusals | None = None,
+    ) -> None:
+        self._counts = counts or Refusals()
         self._quota = quota
         self._tokens = tokens
         self._callers = callers
@@ -108,10 +117,13 @@ class Quotas:
         """Count a request of whoever brings this token, or comes from there."""
         token = self._tokens.find(authorization)
         if token is not None:
-            allowance = self._quota.clients.get(token.name, self._quota)
-            return self.buckets.take(f"token {token.name}", allowance, time.monotonic())
-        address = household(self._callers.address(peer, forwarded))
-        return self.buckets.take(address, self._quota, time.monotonic())
+            client, allowance = f"token {token.name}", self._quota.clients.get(token.name)
+        else:
+            client, allowance = household(self._callers.address(peer, forwarded)), None
+        standing = self.buckets.take(client, allowance or self._quota, time.monotonic())
+        if not standing.allowed:
+            self._counts.refuse("quota", "" if token is None else token.name)
+        return standing
 
     def ask_of(self, headers: Mapping[bytes, bytes], peer: str) -> Standing:
         """`ask` with what a request's headers (lower case) say."""

@@ -229,8 +229,7 @@ def check(settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
     for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
         if (asked := environ.get(name, PROTOCOL)) != PROTOCOL:
             raise SettingsError(f"{name} is '{asked[:40]}', traces are told as {PROTOCOL} only")
-    most = environ.get("OTEL_BSP_MAX_QUEUE_SIZE", "1")
-    if not (most.isascii() and most.isdecimal() and int(most) > 0):
-        raise SettingsError(
-            f"OTEL_BSP_MAX_QUEUE_SIZE is '{most[:40]}', a number above 0 was expected"
-        )
+    for name in ("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"):
+        most = environ.get(name, "1")
+        if not (most.isascii() and most.isdecimal() and int(most) > 0):
+            raise SettingsError(f"{name} is '{most[:40]}', a number above 0 was expected")

@@ -80,7 +80,6 @@ class Calls:
         if (quotas := self._entrance.quotas) is not None:
             standing = quotas.ask(given, forwarded(metadata), of_grpc(peer))
             if not standing.allowed:
-                self._entrance.counts.refuse("quota")
                 raise QuotaExceeded(standing.refusal, standing.again)
         scope = ADMIN if name in CHANGES else PREDICT if name == "ModelInfer" else READ
         self._entrance.access.permit(scope, given)

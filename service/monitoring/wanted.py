@@ -50,13 +50,14 @@ def wanted(
     `newest` and `uncertain` have no label yet: the former were kept by lot, the latter are ordered. `labelled` counts labels by what was
     answered; `since` is when the drift began that is on.
     """
-    drifted = [] if since is None else [one for one in newest if one.at >= since]
+    drawn = by_lot(one for one in newest if since is None or one.at >= since)
+    # The others pass over what the lot takes: a sample without the rows that they want would look better than the traffic is.
+    kept = {(one.id, one.row) for one in drawn[: (min(limit, len(newest)) + 1) // 2]}
     scarce = sorted(newest, key=lambda one: (labelled[one.label], one.confidence))
     lines: dict[Why, Iterator[Prediction]] = {
-        "drift": iter(by_lot(drifted)),
-        "sample": iter(by_lot(newest if since is None else ())),
-        "uncertain": iter(uncertain),
-        "class": iter(scarce),
+        "sample" if since is None else "drift": iter(drawn),
+        "uncertain": (one for one in uncertain if (one.id, one.row) not in kept),
+        "class": (one for one in scarce if (one.id, one.row) not in kept),
     }
     found: dict[tuple[str, int], Wanted] = {}
     while len(found) < limit and lines:

@@ -17,8 +17,8 @@ from prometheus_client.core import CounterMetricFamily, Metric
 
 CLOSE_SECONDS = 2.0
 """How long the last spans may take to leave, at the end."""
-QUEUE = 2048
-"""The SDK's own bound, where OTEL_BSP_MAX_QUEUE_SIZE says nothing."""
+QUEUE, BATCH = 2048, 512
+"""The SDK's own bounds, where OTEL_BSP_MAX_QUEUE_SIZE and OTEL_BSP_MAX_EXPORT_BATCH_SIZE say nothing."""
 
 
 def resource(version: str) -> Resource:
@@ -58,7 +58,10 @@ class Export(SpanProcessor):
     def __init__(self, exporter: SpanExporter | None = None) -> None:
         self._counted = Counted(exporter or OTLPSpanExporter())
         self._most = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE))
-        self._batches = BatchSpanProcessor(self._counted, max_queue_size=self._most)
+        batch = min(self._most, int(os.environ.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH)))
+        self._batches = BatchSpanProcessor(
+            self._counted, max_queue_size=self._most, max_export_batch_size=batch
+        )
         self._taken = self._dropped = 0
 
     def on_end(self, span: ReadableSpan) -> None:

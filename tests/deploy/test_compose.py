@@ -66,7 +66,7 @@ def test_every_file_that_is_mounted_is_there_and_cannot_be_written(name: str):
     for one in SERVICES[name].get("volumes", ()):
         source, _, rest = one.partition(":")
         if source.startswith("."):
-            assert (DEPLOY / source).exists(), source
+            assert (DEPLOY / source).exists() or source.startswith("./secrets/"), source
             assert rest.endswith(":ro")
 
 
@@ -76,6 +76,19 @@ def test_containers_have_no_rights_and_write_to_volumes_alone(name: str):
     assert one["read_only"] is True
     assert one["cap_drop"] == ["ALL"]
     assert one["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_nobody_takes_the_machines_memory_or_fills_its_disk_with_lines(name: str):
+    one = SERVICES[name]
+    assert re.fullmatch(r"\d+[gm]", one["mem_limit"])
+    assert one["logging"] == {"driver": "local"}
+    assert all("size=" in place for place in one.get("tmpfs", ()))
+
+
+def test_the_database_counts_as_healthy_once_others_reach_it():
+    """While it makes its tables for the first time, it answers on its own socket alone."""
+    assert "--host=127.0.0.1" in SERVICES["postgres"]["healthcheck"]["test"]
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -94,7 +107,9 @@ def test_one_command_makes_what_is_missing_and_leaves_what_is_there(tmp_path: Pa
     for name in (SECRETS, ".env.example"):
         shutil.copy(DEPLOY / name, folder / name)
     subprocess.run([folder / SECRETS], check=True)
-    made = {path.name: path for path in (folder / ".env", *(folder / "secrets").iterdir())}
+    secrets = folder / "secrets"
+    paths = (folder / ".env", *secrets.rglob("*"))
+    made = {path.name: path for path in paths if path.is_file()}
     texts = {name: path.read_text() for name, path in made.items()}
     subprocess.run([folder / SECRETS], check=True)
     assert {name: path.read_text() for name, path in made.items()} == texts
@@ -103,9 +118,9 @@ def test_one_command_makes_what_is_missing_and_leaves_what_is_there(tmp_path: Pa
     assert {m[1] for m in VARIABLE.finditer(FILE.read_text())} | {
         "COMPOSE_PROFILES"
     } == given.keys()
-    secrets = [*(given[name] for name in GIVEN), texts["operator"], texts["alertmanager"]]
-    assert all(re.fullmatch(r"[0-9a-f]{48}", one) for one in secrets)
-    assert len(set(secrets)) == len(secrets)
+    words = [*(given[name] for name in GIVEN), texts["operator"], texts["alertmanager"]]
+    assert all(re.fullmatch(r"[0-9a-f]{48}", one) for one in words)
+    assert len(set(words)) == len(words)
 
     known = Tokens(made["tokens"], {})
     for name, scope in (("operator", ADMIN), ("alertmanager", HOOKS)):
@@ -115,8 +130,12 @@ def test_one_command_makes_what_is_missing_and_leaves_what_is_there(tmp_path: Pa
 
     assert stat.S_IMODE(made[".env"].stat().st_mode) == 0o600
     # The containers' users read the files, and nobody else on this machine.
-    assert stat.S_IMODE((folder / "secrets").stat().st_mode) == 0o700
-    assert stat.S_IMODE(made["tokens"].stat().st_mode) == 0o644
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    for name in ("tokens", "alertmanager"):
+        assert stat.S_IMODE(made[name].stat().st_mode) == 0o644
+    # As a container mounts it: a folder that its user may look into, and nothing else in it.
+    assert stat.S_IMODE(made["tokens"].parent.stat().st_mode) == 0o755
+    assert list(made["tokens"].parent.iterdir()) == [secrets / "service" / "tokens"]
 
 
 def test_what_it_makes_stays_out_of_the_repository():
@@ -134,9 +153,9 @@ def test_the_service_takes_its_settings(name: str, tmp_path: Path):
     assert url.password == GIVEN["LEDGER_PASSWORD"]
     assert url.host in SERVICES
     assert SERVICES[name]["ports"] == [f"127.0.0.1:{p}:{p}" for p in (8000, chosen.grpc_port)]
-    (secret,) = SERVICES[name]["secrets"]
-    assert chosen.token_file == Path("/run/secrets") / secret
-    assert DOCUMENT["secrets"][secret]["file"] == "./secrets/tokens"
+    assert chosen.token_file is not None
+    assert dict(mounts(name))["./secrets/service"] == str(chosen.token_file.parent)
+    assert chosen.token_file.name == "tokens"  # as secrets.sh calls it
     assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > chosen.drain_timeout_s
 
 

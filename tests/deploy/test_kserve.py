@@ -91,16 +91,18 @@ def service(tmp_path_factory: pytest.TempPathFactory):
 @pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe", "livenessProbe"])
 def test_the_service_answers_what_the_probes_ask(service: str, probe: str):
     for one in (serving(), container("cpu"), container("gpu")):
-        assert httpx.get(service + one[probe]["httpGet"]["path"]).status_code == 200
+        answer = httpx.get(service + one[probe]["httpGet"]["path"], timeout=live.PATIENCE)
+        assert answer.status_code == 200
 
 
 def test_every_model_of_the_mounted_repository_is_served_by_its_folders_name(service: str):
     for name in ("toy-image", "toy-series", "toy-text"):
-        assert httpx.get(f"{service}/v2/models/{name}/ready").status_code == 200
+        answer = httpx.get(f"{service}/v2/models/{name}/ready", timeout=live.PATIENCE)
+        assert answer.status_code == 200
 
 
 def test_prometheus_is_told_where_the_metrics_are(service: str):
     annotations = runtime()["annotations"]
     assert f"--port={annotations['prometheus.kserve.io/port']}" in serving()["args"]
-    answer = httpx.get(service + annotations["prometheus.kserve.io/path"])
+    answer = httpx.get(service + annotations["prometheus.kserve.io/path"], timeout=live.PATIENCE)
     assert "inference_model_ready" in answer.text

@@ -193,6 +193,16 @@ def test_requests_reach_the_service_alone_and_trainings_nobody(tmp_path: Path):
     closed = found["NetworkPolicy", "evergreen-retraining"]["spec"]
     assert selects(closed["podSelector"]["matchLabels"], training)
     assert closed["ingress"] == []
+    for name in ("evergreen", "evergreen-retraining"):
+        asked = [
+            one for one in found["NetworkPolicy", name]["spec"]["egress"] if 53 in ports_of(one)
+        ]
+        # A cache of DNS on the node is in no namespace: whoever named one would shut it out.
+        assert [one.keys() for one in asked] == [{"ports"}]
+
+
+def ports_of(rule: dict[str, Any]) -> set[int]:
+    return {one["port"] for one in rule["ports"]}
 
 
 def test_prometheus_scrapes_the_service_by_ports_that_it_names():

@@ -219,7 +219,13 @@ def test_what_cannot_be_started_ends_with_a_sentence(
     ]
     environ = live.environment(tmp_path, **settings)
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env=environ, timeout=60, check=False
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=live.PATIENCE,
+        check=False,
     )
     assert done.returncode in (1, 2)
     assert says in re.sub(r"\s+", " ", done.stderr)
@@ -236,7 +242,7 @@ def test_a_port_that_is_taken_is_named(repository: Path, tmp_path: Path):
             capture_output=True,
             text=True,
             env=live.environment(tmp_path),
-            timeout=60,
+            timeout=live.PATIENCE,
             check=False,
         )
     assert done.returncode == 2
@@ -267,7 +273,20 @@ def test_a_service_that_cannot_write_its_examples_serves(repository: Path, tmp_p
         live.until(lambda: "no example for toy-image" in service.output.read_text(), "the reason")
 
 
-def test_a_lost_connection_to_a_living_engine_is_made_again(repository: Path, tmp_path: Path):
+PATIENT = """
+import sys
+if "serve" in sys.orig_argv:
+    from service.engine import supervisor
+    supervisor.SILENCE_SECONDS = 600.0
+"""
+
+
+def test_a_lost_connection_to_a_living_engine_is_made_again(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # A front end takes seconds to start, and an engine that is silent for so long would be replaced.
+    (tmp_path / "sitecustomize.py").write_text(PATIENT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with live.serving(repository, tmp_path) as service:
         engine = engine_of(service.process.pid, "toy-text")
         (front_end,) = children(service.process.pid, "service.frontend")

@@ -2,14 +2,13 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
 import live
 import pytest
-import s3
 import versions as variants
 
 from models.registry import Registry
@@ -46,17 +45,6 @@ class Machine:
         async with asyncio.timeout(live.PATIENCE):
             while version not in self.seen[begun:]:
                 await asyncio.sleep(0.02)
-
-
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        s3.serving(tmp_path_factory.mktemp("s3")) as server,
-    ):
-        for name, value in {**s3.CREDENTIALS, "AWS_ENDPOINT_URL": server.said}.items():
-            patch.setenv(name, value)
-        yield f"s3://{s3.BUCKET}"
 
 
 @asynccontextmanager

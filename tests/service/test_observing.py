@@ -19,6 +19,8 @@ from live import children
 from service import examples
 
 CANARY, SHADOW = "toy-canary", "toy-shadow"
+EVERYTHING = {"monitor_cpu_share": "1", "observe_rows_per_s": "1000000"}
+"""A slow machine observes all, too, and so does a front end that the kernel gives every connection."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for version in (1, 2):
             profiled.image(models, version, name)
     first = {f"models__{name.replace('-', '_')}__version": "1" for name in (CANARY, SHADOW)}
-    with live.serving(models, directory, **first) as service:
+    with live.serving(models, directory, **first, **EVERYTHING) as service:
         yield service.said
 
 
@@ -115,7 +117,8 @@ def test_answers_are_what_was_asked_for_whether_or_not_they_are_observed(
 def test_rows_of_every_api_and_front_end_come_into_one_window_and_survive_a_restart(
     repository: Path, tmp_path: Path
 ):
-    with live.serving(repository, tmp_path, front_ends="2", drift_window="500") as service:
+    observed = {"drift_window": "500"} | EVERYTHING
+    with live.serving(repository, tmp_path, front_ends="2", **observed) as service:
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             # Every client has a connection of its own, which the kernel gives to either front end.
             list(pool.map(lambda seed: send(service.said, 140, 0.3, seed), range(4)))
@@ -134,7 +137,7 @@ def test_rows_of_every_api_and_front_end_come_into_one_window_and_survive_a_rest
         )
         assert metric(service.said, "inference_predictions_total", model="toy-image") == 563
         assert metric(service.said, "inference_image_files_total", format="png") == 3
-    with live.serving(repository, tmp_path, drift_window="500") as service:
+    with live.serving(repository, tmp_path, **observed) as service:
         after = live.until(
             lambda: (told := drift(service.said))["samples"] == 500 and told, "the window"
         )
@@ -199,7 +202,8 @@ def test_answers_go_on_while_the_ledger_is_away_and_so_do_verdicts(
     repository: Path, tmp_path: Path
 ):
     away = "postgresql://nobody:nothing@127.0.0.1:1/nothing"
-    with live.serving(repository, tmp_path, ledger_url=away, drift_window="200") as service:
+    told = {"ledger_url": away, "drift_window": "200"} | EVERYTHING
+    with live.serving(repository, tmp_path, **told) as service:
         send(service.said, 200)
         url = f"{service.said}/metrics"
         assert httpx.get(url, timeout=60).status_code == 200
@@ -214,7 +218,7 @@ def test_answers_go_on_while_the_ledger_is_away_and_so_do_verdicts(
 def test_while_the_ledger_cannot_be_written_labels_are_refused_and_what_was_observed_waits(
     repository: Path, tmp_path: Path
 ):
-    with live.serving(repository, tmp_path, drift_window="200") as service:
+    with live.serving(repository, tmp_path, drift_window="200", **EVERYTHING) as service:
         live.until(lambda: "curl" in service.output.read_text(), "all that it prints")
         pid, kind = service.process.pid, resource.RLIMIT_FSIZE
         limits = resource.prlimit(pid, kind)
@@ -238,7 +242,7 @@ def test_while_the_ledger_cannot_be_written_labels_are_refused_and_what_was_obse
 def test_what_a_front_end_observed_before_it_was_told_to_end_is_kept(
     repository: Path, tmp_path: Path
 ):
-    with live.serving(repository, tmp_path) as service:
+    with live.serving(repository, tmp_path, **EVERYTHING) as service:
         send(service.said, 60)
         (front_end,) = children(service.process.pid, "service.frontend")
         os.kill(front_end, signal.SIGTERM)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service.edge import Allowance, Quota
 from service.errors import SettingsError
 from service.settings import Settings, load
 
@@ -25,6 +26,17 @@ def test_a_models_table_and_its_variables_are_one(tmp_path: Path):
     loaded = load(environ={"EVERGREEN_MODELS__FASHION_CNN__VARIANT": "fp32"}, directory=tmp_path)
     assert (loaded.model("fashion-cnn").threads, loaded.model("fashion-cnn").variant) == (2, "fp32")
     assert loaded.model("other").threads is None
+
+
+def test_a_table_may_be_written_as_variables_alone(tmp_path: Path):
+    rate = {"EVERGREEN_QUOTA__PER_S": "50"}
+    more = {"EVERGREEN_QUOTA__BURST": "100", "EVERGREEN_QUOTA__CLIENTS__SHOP__PER_S": "500"}
+    quota = load(environ=rate | more, directory=tmp_path).quota
+    assert quota == Quota(per_s=50, burst=100, clients={"shop": Allowance(per_s=500)})
+    with pytest.raises(SettingsError, match=r"missing required field `per_s` - at `\$.quota`"):
+        load(environ=more, directory=tmp_path)
+    with pytest.raises(SettingsError, match="EVERGREEN_QUOTA__BURST: Expected `int"):
+        load(environ=rate | {"EVERGREEN_QUOTA__BURST": "many"}, directory=tmp_path)
 
 
 def test_lists_are_written_with_commas(tmp_path: Path):

@@ -65,9 +65,7 @@ async def test_an_engine_that_has_shown_all_kept_rows_is_asked_for_one_when_it_c
 async def test_a_rollback_is_one_publication_while_previous_is_warm(service: Service):
     await service.promote(2)
     old = service.engines(1)
-    begun = asyncio.get_running_loop().time()
     await service.lifecycle.rollback(MODEL, who="a test", reason="worse")
-    assert asyncio.get_running_loop().time() - begun < 1
     assert await service.answers() == 1
     assert service.engines(1) == old
     await until(lambda: not service.engines(2), "the end of version 2")

@@ -61,6 +61,17 @@ async def test_who_connects_after_a_change_is_shown_the_new_certificate(
     await server.wait_closed()
 
 
+def test_a_file_that_goes_while_it_is_read_ends_nothing(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+):
+    own = Certificate(*files)
+    pair = own.pair
+    monkeypatch.setattr(own, "_fresh", files.key.unlink)
+    with pytest.raises(SettingsError, match=r"tls: .*key.pem: No such file"):
+        own.reload()
+    assert own.pair is pair
+
+
 def test_nothing_older_than_tls_1_2_is_spoken(files: Files):
     context = Certificate(*files).context
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2

@@ -33,9 +33,7 @@ class Service:
     def __init__(self, program: live.Program, told: Collector) -> None:
         self.program, self.told = program, told
         self.client = httpx.Client(base_url=program.said, timeout=live.PATIENCE)
-        found = re.search(r"gRPC is on (\S+)", program.output.read_text())
-        assert found is not None
-        self.address = found[1]
+        self.address = live.grpc_address(program)
         self.grpc = triton.InferenceServerClient(self.address)
         self._traces = itertools.count(1)
 

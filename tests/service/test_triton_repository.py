@@ -1,7 +1,6 @@
 """A repository of Triton's, served as it lies: what is for ONNX Runtime answers by its configuration, the rest is named with its reason."""
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -246,16 +245,17 @@ def test_the_index_over_grpc_is_the_same(tmp_path: Path):
     tritons.add(root, "simple", tritons.pair("TYPE_INT32"), tritons.onnx(tritons.add_sub(6)))
     tritons.add(root, "other", 'backend: "python"', {"1/model.py": b"pass"})
     tritons.add(root, "versions", tritons.VERSIONS, tritons.onnx(tritons.scaled(2)))
-    with live.serving(root, tmp_path, grpc_port="0", provider="cpu") as program:
-        port = live.until(lambda: grpc_port(program), "the gRPC port")
-        with triton_grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
-            assert client.is_server_ready()
-            index = client.get_model_repository_index(as_json=True)["models"]
-            config = client.get_model_config("simple", as_json=True)["config"]
-            given = triton_grpc.InferInput("x", [1, 2], "FP32")
-            given.set_data_from_numpy(np.ones((1, 2), np.float32))
-            answer = client.infer("versions", [given], priority=5).as_numpy("y")
-            stats = client.get_inference_statistics("versions", as_json=True)["model_stats"][0]
+    with (
+        live.serving(root, tmp_path, grpc_port="0", provider="cpu") as program,
+        triton_grpc.InferenceServerClient(live.grpc_address(program)) as client,
+    ):
+        assert client.is_server_ready()
+        index = client.get_model_repository_index(as_json=True)["models"]
+        config = client.get_model_config("simple", as_json=True)["config"]
+        given = triton_grpc.InferInput("x", [1, 2], "FP32")
+        given.set_data_from_numpy(np.ones((1, 2), np.float32))
+        answer = client.infer("versions", [given], priority=5).as_numpy("y")
+        stats = client.get_inference_statistics("versions", as_json=True)["model_stats"][0]
     (other,) = [one for one in index if one["name"] == "other"]
     assert other["state"] == "UNAVAILABLE"
     assert "'python' is not served here" in other["reason"]
@@ -264,12 +264,6 @@ def test_the_index_over_grpc_is_the_same(tmp_path: Path):
     assert answer.tolist() == [[2, 2]]
     assert stats["batch_stats"][0]["batch_size"] == "1"
     assert int(stats["last_inference"]) > 0
-
-
-def grpc_port(program: live.Program) -> str | None:
-    """The port that the service prints."""
-    found = re.search(r"gRPC\D+(?:[\d.]+:)?(\d+)", program.output.read_text())
-    return found and found[1]
 
 
 @pytest.mark.parametrize("kind", ["system", "cuda"])

@@ -14,7 +14,7 @@ import toys
 from models import bundle
 from models.registry import Registry
 
-LOAD_SECONDS = 60.0
+LOAD_SECONDS = live.PATIENCE
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,10 @@ class Server:
         self.gate = asyncio.Event()
         self.entered = asyncio.Semaphore(0)
         self.url = ""
+        self.headers: list[tuple[bytes, bytes]] | None = None
 
     async def application(self, scope: Any, receive: Any, send: Any) -> None:
+        self.headers = scope["headers"]
         size, more = 0, True
         while more:
             event = await receive()
@@ -178,6 +180,53 @@ async def test_a_body_that_drips_is_ended_and_its_application_hears_that_the_cli
         await answered(server)
 
 
+async def test_a_body_that_came_fast_and_then_rests_does_not_hold_its_memory():
+    async with serving(body_timeout_s=SOON, body_bytes_per_s=100) as server:
+        async with Connection(server.url) as holder:
+            await holder.send(message("/", bytes(50_000))[:-1])
+            assert (await last(holder)).status == 408
+            assert server.closed() == {"slow body": 1}
+        await answered(server)
+
+
+@pytest.mark.parametrize("trailer", [b"X-Long: " + bytes(500).hex().encode(), b"X-T: t\r\n" * 100])
+async def test_trailers_that_never_end_are_refused(trailer: bytes):
+    async with serving(header_bytes=4096) as server, Connection(server.url) as client:
+        whole = message("/", chunks=[b"abc"])
+        with contextlib.suppress(ConnectionError):
+            await client.send(whole[: -len(b"\r\n")])
+            while not server.closed():
+                await client.send(trailer)
+                await asyncio.sleep(0.001)
+        assert server.closed() == {"headers": 1}
+        await answered(server)
+
+
+async def test_trailers_are_nobodys_headers():
+    async with serving() as server, Connection(server.url) as client:
+        await client.send(message("/slow", chunks=[b"abc"])[: -len(b"0\r\n\r\n")])
+        while server.headers is None:
+            await asyncio.sleep(0)
+        before = list(server.headers)
+        await client.send(b"0\r\nAuthorization: Bearer x\r\n\r\n")
+        await server.entered.acquire()
+        assert server.headers == before
+        server.gate.set()
+        assert (await client.reply()).body == b"3"
+        assert (await client.ask(message("/", b"ab"))).body == b"2"
+
+
+async def test_chunks_whose_sizes_come_alone_are_no_trailers():
+    async with serving(header_bytes=1024) as server, Connection(server.url) as client:
+        await client.send(message("/", chunks=[])[: -len(b"0\r\n\r\n")])
+        for _ in range(400):
+            for part in (b"1\r\n", b"x\r\n"):
+                await client.send(part)
+                await asyncio.sleep(0)
+        await client.send(b"0\r\n\r\n")
+        assert (await client.reply()).body == b"400"
+
+
 async def test_a_long_body_that_keeps_coming_is_taken():
     async with serving(body_timeout_s=SOON, body_bytes_per_s=1000) as server:
         async with Connection(server.url) as client:
@@ -205,7 +254,7 @@ async def test_who_waits_for_an_answer_may_wait():
 
 async def test_an_idle_connection_is_closed_by_a_time_of_its_own():
     async with (
-        serving(header_timeout_s=SOON, idle=1) as server,
+        serving(header_timeout_s=SOON, idle=2) as server,
         Connection(server.url) as client,
     ):
         assert (await client.ask(message("/", b"a"))).status == 200

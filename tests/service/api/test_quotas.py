@@ -142,6 +142,12 @@ def test_a_client_is_its_token_wherever_it_asks_from_or_else_its_address(quotas:
     assert asked(quotas, peer="192.0.2.2") == 2
 
 
+def test_who_is_refused_is_counted_by_the_name_of_its_token(quotas: Quotas):
+    asked(quotas, token="the-shop-token")
+    asked(quotas, token="a-guess")
+    assert quotas._counts._refused == {("quota", "shop"): 6, ("quota", ""): 7}
+
+
 def test_a_token_that_is_not_known_buys_nothing(quotas: Quotas):
     assert asked(quotas, token="guess-number-1") == 2
     assert asked(quotas, token="guess-number-2") == 0

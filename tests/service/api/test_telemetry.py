@@ -15,6 +15,7 @@ from service.api.callers import Callers
 from service.api.infer import InferRoute, Said, answer_headers
 from service.api.telemetry import Telemetry, http_call
 from service.context import current
+from service.edge import Quota
 from service.errors import NotFound, SettingsError
 from service.logs import JsonFormatter
 from service.predictor import TensorOutcome, Terms, Times
@@ -95,6 +96,16 @@ async def test_the_access_log_has_a_line_for_every_request_but_probes(
     assert "secret" not in str(listed)
 
 
+async def test_who_has_used_up_a_quota_is_told_of_like_others(tmp_path: Path, written: Written):
+    quota = Quota(per_s=0.001, burst=1)
+    async with front_end(tmp_path, Settings(access_log=True, quota=quota)) as front:
+        for _ in range(2):
+            answer = await front.client.post(INFER, content=b"{}", headers=IDS)
+    assert (answer.status_code, answer.headers["x-request-id"]) == (429, "mine")
+    line = written.of("request")[1]
+    assert (line["status"], line["request_id"], line["client"]) == (429, "mine", "127.0.0.1")
+
+
 async def test_what_control_is_asked_carries_the_ids(tmp_path: Path):
     seen = []
 
@@ -132,6 +143,7 @@ def test_what_is_not_asked_for_is_not_logged(written: Written):
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "'grpc', traces are told as http/protobuf only"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "http/protobuf only"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "many", "'many', a number above 0"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0", "'0', a number above 0"),
     ],
 )
 def test_a_mistyped_variable_stops_the_start(variable: str, value: str, says: str):

@@ -25,7 +25,7 @@ V1, V2 = "/v1/models/toy-troubled/predict", "/v2/models/toy-troubled/infer"
 OPTIONS = {"models__toy_troubled__instances": "1", "models__toy_troubled__max_batch_rows": "1"}
 BUSY = 1.0
 """Seconds that a run takes which others are to wait for; nothing here waits for it to end without need."""
-AT_MOST = 2.0
+AT_MOST = 3.0
 """The service's own deadline, for all requests."""
 
 
@@ -41,7 +41,7 @@ class Service:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, timeout=60)
+        self._client = httpx.Client(base_url=url, timeout=live.PATIENCE)
         self.second = 0.1 / min(self._timed(0.1) for _ in range(4))
         """The pixel that asks for a second at least: told by the fastest run, because others may be using the machine."""
 
@@ -64,12 +64,7 @@ class Service:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of all samples of `name` with these labels."""
-        lines = self._client.get("/metrics").text.splitlines()
-        wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        found = [
-            one for one in lines if one.startswith(name + "{") and all(w in one for w in wanted)
-        ]
-        return sum(float(line.rpartition(" ")[2]) for line in found)
+        return total(self._client.get("/metrics").text, name, **labels)
 
     async def until(self, value: float, name: str, **labels: str) -> None:
         """Wait until a metric has this value."""
@@ -80,8 +75,14 @@ class Service:
 
     async def until_waiting(self, requests: int, queued: int) -> None:
         """Wait until so many requests have been accepted, and so many of them wait in the engine."""
-        await self.until(requests, "inference_in_flight_requests")
-        await self.until(queued, "inference_queue_rows")
+        names = ("inference_in_flight_requests", "inference_queue_rows")
+        deadline = time.monotonic() + live.PATIENCE
+        while True:  # both of one page: the run does not last for many
+            page = self._client.get("/metrics").text
+            if (found := [total(page, name) for name in names]) == [requests, queued]:
+                return
+            assert time.monotonic() < deadline, f"{found}, not {requests} and {queued}"
+            await asyncio.sleep(0.01)
 
     def cancelled(self) -> dict[str, float]:
         """How many requests lost their caller, where they were and where they had come from."""
@@ -106,6 +107,13 @@ class Service:
             finally:
                 running.cancel()
         await self.until(0, "inference_in_flight_requests")
+
+
+def total(page: str, name: str, **labels: str) -> float:
+    """The sum of the samples of `name` with these labels on a page of metrics."""
+    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    lines = [one for one in page.splitlines() if one.startswith(name + "{")]
+    return sum(float(one.rpartition(" ")[2]) for one in lines if all(w in one for w in wanted))
 
 
 STAGES = ("queued", "running")
@@ -213,7 +221,7 @@ async def test_a_deadline_ends_the_wait_for_a_run_too(service: Service):
     service.forget()
     async with Connection(service.url) as client:
         before = service.metric("inference_cancelled_requests_total", stage="running")
-        reply = await client.ask(asking("hot", BUSY * service.second, 100))
+        reply = await client.ask(asking("hot", BUSY * service.second, 300))
         assert (reply.status, json.loads(reply.body)) == (
             504,
             {"error": "no answer before the deadline"},
@@ -237,11 +245,11 @@ async def test_nobody_gets_more_time_than_the_service_gives(service: Service, wa
 async def test_what_cannot_be_met_is_refused_at_once_with_when_to_come_back(
     service: Service, way: str
 ):
-    async with service.busy(0.5) as running:
+    async with service.busy() as running:
         await running  # from now on such requests are expected to take longer
     refused = service.metric("inference_refused_requests_total", reason="deadline_unmeetable")
     async with Connection(service.url) as client:
-        reply = await client.ask(asking(way, 0, 5))
+        reply = await client.ask(asking(way, 0, 50))
     assert reply.status == 503
     assert int(reply.headers["retry-after"]) >= 1
     assert re.search(rb"expected in [\d.]+ ms, [\d.]+ ms were given", reply.body)
@@ -268,7 +276,7 @@ async def test_a_request_of_high_priority_overtakes_those_that_were_there_before
         await service.until_waiting(6, 5)
         group.create_task(ask(5, priority=1))
         await service.until_waiting(7, 6)
-    # One of those that had waited for half a second may go before it.
+    # One of those that had waited for long may go before it.
     assert ended.index(5) <= 1
 
 
@@ -296,7 +304,7 @@ async def test_trouble_is_answered_to_whom_it_belongs(troubled: Path, tmp_path: 
 async def test_a_run_that_hangs_costs_its_callers_a_503_and_those_behind_it_only_time(
     troubled: Path, tmp_path: Path
 ):
-    options = OPTIONS | {"models__toy_troubled__hang_limit_s": "1", "log_level": "info"}
+    options = OPTIONS | {"models__toy_troubled__hang_limit_s": "3", "log_level": "info"}
     with (
         live.serving(troubled, tmp_path, **options) as program,
         closing(Service(program.said)) as service,
@@ -313,11 +321,11 @@ async def test_a_run_that_hangs_costs_its_callers_a_503_and_those_behind_it_only
             await service.until_waiting(4, 3)
         assert hanging.result().status == 503
         assert int(hanging.result().headers["retry-after"]) >= 1
-        assert "longer than 1 s; the engine is replaced" in hanging.result().body.decode()
+        assert "longer than 3 s; the engine is replaced" in hanging.result().body.decode()
         assert [task.result().status for task in behind] == [200] * 3
         await service.until(1, "inference_engine_restarts_total")
         said = [
             json.loads(line) for line in program.output.read_text().splitlines() if line[:1] == "{"
         ]
         reasons = [line["reason"] for line in said if line.get("reason")]
-        assert any("exit code 70: a run of 1 rows took longer than 1 s" in r for r in reasons)
+        assert any("exit code 70: a run of 1 rows took longer than 3 s" in r for r in reasons)

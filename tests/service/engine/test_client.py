@@ -140,7 +140,10 @@ async def test_an_engine_that_has_stopped_costs_no_more_than_the_deadline(
     assert (await patient).outputs["y"].tolist() == [1]
 
 
-async def test_the_engine_is_given_its_time_to_say_so_itself(engine: Engine, client: EngineClient):
+async def test_the_engine_is_given_its_time_to_say_so_itself(
+    engine: Engine, client: EngineClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(clients, "GRACE", PATIENCE)
     asking = asyncio.create_task(client.infer(X, OUT, time.monotonic() + 0.05))
     request = await engine.hears()
     await asyncio.sleep(max(0.0, request.deadline - time.monotonic()))

@@ -24,7 +24,7 @@ from service.engine.lanes import HIGH, LOW, NORMAL
 from service.engine.supervisor import Supervisor
 from service.errors import DeadlineExceeded, EngineError, EngineLost, QueueFull, Unavailable
 
-SOON = 20.0
+SOON = 60.0
 
 
 class Running:

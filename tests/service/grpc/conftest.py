@@ -1,6 +1,5 @@
 """A running service that speaks gRPC, for all files here."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,4 @@ def service(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     directory = tmp_path_factory.mktemp("grpc")
     settings = {"grpc_port": "0", "front_ends": "2", "max_body_bytes": "300000"}
     with live.serving(repository, directory, **settings) as program:
-        said = re.search(r"over gRPC is on (\S+)", program.output.read_text())
-        assert said is not None
-        yield Service(program.said, said[1], program)
+        yield Service(program.said, live.grpc_address(program), program)

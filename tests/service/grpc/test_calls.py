@@ -211,7 +211,7 @@ def test_a_port_that_another_service_speaks_grpc_on_is_refused(service, reposito
         capture_output=True,
         text=True,
         env=live.environment(tmp_path),
-        timeout=60,
+        timeout=live.PATIENCE,
         check=False,
     )
     assert done.returncode == 2
@@ -220,7 +220,7 @@ def test_a_port_that_another_service_speaks_grpc_on_is_refused(service, reposito
 
 def test_sigterm_answers_what_was_accepted(repository: Path, tmp_path: Path):
     with live.serving(repository, tmp_path, grpc_port="0") as program:
-        address = re.search(r"over gRPC is on (\S+)", program.output.read_text())[1]
+        address = live.grpc_address(program)
         engine = live.engine_of(program.process.pid, "toy-image")
         with triton.InferenceServerClient(address) as client:
             done: concurrent.futures.Future = concurrent.futures.Future()

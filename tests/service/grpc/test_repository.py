@@ -1,6 +1,5 @@
 """What /v2 has beside infer, over gRPC: the same questions to control, the same errors, the same tokens."""
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from fronted import FrontEnd, front_end
 from tritonclient.utils import InferenceServerException
 
 from models.errors import Conflict
+from service.front_ends import reserve
 from service.settings import Settings
 
 TOKEN = "a-token-of-some-length"
@@ -27,15 +27,15 @@ async def called(
     directory: Path, **settings: Any
 ) -> AsyncIterator[tuple[FrontEnd, triton.InferenceServerClient]]:
     """A front end with gRPC, and a client of that."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     told = {"load": {}, "unload": {}, "index": INDEX, "statistics": []}
-    async with front_end(directory, Settings(grpc_port=port, **settings), **told) as front:
-        client = triton.InferenceServerClient(f"127.0.0.1:{port}")
-        try:
-            yield front, client
-        finally:
-            await client.close()
+    with reserve("127.0.0.1", 0) as held:
+        port = held.getsockname()[1]
+        async with front_end(directory, Settings(grpc_port=port, **settings), **told) as front:
+            client = triton.InferenceServerClient(f"127.0.0.1:{port}")
+            try:
+                yield front, client
+            finally:
+                await client.close()
 
 
 async def test_the_repository_is_the_one_of_http(tmp_path: Path):

@@ -88,7 +88,8 @@ def test_a_bad_version_that_a_person_forced_is_taken_back(tmp_path: Path):
         last = client.get(f"/v1/models/{MODEL}").json()["history"][-1]
         assert (last["kind"], last["who"]) == ("rollback", "guard")
         assert "20 of 20 labelled answers were wrong" in last["why"]
-        assert counted(client, "inference_model_rollbacks_total") == {f"{MODEL}/person": 1}
+        name, once = "inference_model_rollbacks_total", {f"{MODEL}/person": 1}
+        live.until(lambda: counted(client, name) == once, "the count")
 
 
 @pytest.mark.system

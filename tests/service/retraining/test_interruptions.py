@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -36,8 +37,8 @@ def killable(directory: Path, trainer: Trainer, **settings: str) -> Iterator[tup
     with log.open("w") as file:
         process = subprocess.Popen(command, cwd=directory, stdout=file, stderr=file, env=environ)
     try:
-        live.until(lambda: "answers on" in log.read_text(), "the service")
-        url = log.read_text().partition("answers on ")[2].partition(",")[0]
+        said = live.until(lambda: re.search(r"answers on (\S+),", log.read_text()), "the service")
+        url = said[1]
         with Client(base_url=url, timeout=60) as client:
             yield process.pid, client
     finally:

@@ -59,8 +59,9 @@ def test_a_better_challenger_is_trained_judged_promoted_and_watched(
         assert printed["text"] == f"training {job}\n"
         rest = client.get(f"/v1/retrainings/{job}/logs", params={"offset": 9}).json()
         assert rest == {"text": f"{job}\n", "offset": printed["offset"]}
-        left = {path.name for path in (tmp_path / "state" / "jobs" / job).iterdir()}
-        assert not left & {"traffic.npz", "holdout.npz", "reference.npz", "parent", "bundle"}
+        sent = {"traffic.npz", "holdout.npz", "reference.npz", "parent", "bundle"}
+        directory = tmp_path / "state" / "jobs" / job
+        live.until(lambda: not sent & {path.name for path in directory.iterdir()}, "its end")
         history = client.get(f"/v1/models/{MODEL}").json()["history"]
         assert history[-1]["who"] == f"retraining {job}"
         # What it learnt from is not new any more, and no second training comes of it.

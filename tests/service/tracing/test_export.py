@@ -34,7 +34,6 @@ class Slow(SpanExporter):
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
-    monkeypatch.setattr(export, "CLOSE_SECONDS", 0.1)
     slow = Slow()
     yield slow
     slow.release.set()
@@ -53,7 +52,15 @@ def counted(exporting: Export) -> dict[str, float]:
     return {one.labels["outcome"]: one.value for m in exporting.collect() for one in m.samples}
 
 
-async def test_a_collector_that_hangs_costs_spans_and_no_time(slow: Slow):
+async def test_a_short_queue_goes_in_shorter_batches(slow: Slow, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")  # whose default is more than the queue's 8
+    await Export(slow).close()
+
+
+async def test_a_collector_that_hangs_costs_spans_and_no_time(
+    slow: Slow, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(export, "CLOSE_SECONDS", 0.1)
     exporting = Export(slow)
     tell(exporting, 4)
     assert await asyncio.to_thread(slow.asked.wait, 60)
