@@ -1,15 +1,25 @@
 """What several test files share: the toy models, and one service that serves them."""
 
+import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import live
 import pytest
 import s3
 import toys
+from hypothesis import settings
 
 from service import context
+
+# Hypothesis' own profile for CI, for everybody: no example has a deadline, and every run tries the same ones.
+settings.load_profile("ci")
+
+# A request may take what anything may, also where a test names no time of its own.
+patience = inspect.signature(httpx.get).parameters["timeout"].default
+patience.connect = patience.read = patience.write = patience.pool = live.PATIENCE
 
 # gRPC's clients are in this process, too: after a fork its threads would begin again in the child, whose files are being closed for
 # the program that it is about to become, and now and then end it.

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that anything may take on a busy machine before a test gives up on it."""
 
 
@@ -82,6 +82,16 @@ def serving(
         yield program
 
 
+def grpc_address(program: Program) -> str:
+    """Where a service speaks gRPC: it says so behind where it answers."""
+
+    def said() -> str | None:
+        found = re.search(r"over gRPC is on (\S+)\n", program.output.read_text())
+        return found and found[1]
+
+    return str(until(said, "the address of gRPC"))
+
+
 def children(pid: int, module: str) -> list[int]:
     """Processes below `pid` that run `module`."""
     found = []
@@ -135,5 +145,18 @@ def waiting(port: int) -> int:
 
 def sockets(pid: int) -> set[str]:
     """The numbers of the sockets that a process holds."""
-    links = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
-    return {found[1] for link in links if (found := re.match(r"socket:\[(\d+)\]", str(link)))}
+    numbers = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            if found := re.match(r"socket:\[(\d+)\]", str(link.readlink())):
+                numbers.add(found[1])
+    return numbers
+
+
+def command_lines() -> list[bytes]:
+    """Of all processes on this machine."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            lines.append(path.read_bytes())
+    return lines

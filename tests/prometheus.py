@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
-from live import running
+from live import PATIENCE, running, until
 
 CONFIG = Path(__file__).parents[1] / "deploy" / "prometheus" / "prometheus.yml"
 ALERTING = CONFIG.with_name("alertmanager.yml")
@@ -48,7 +49,14 @@ def scraping(
         *flags,
     ]
     with running(command, LISTENING, directory) as started:
-        yield f"http://{started.said}"
+        address = f"http://{started.said}"
+        until(lambda: ready(address), "Prometheus")
+        yield address
+
+
+def ready(address: str) -> bool:
+    """Whether it answers queries: it listens before it has opened its data."""
+    return httpx.get(f"{address}/-/ready", timeout=PATIENCE).is_success
 
 
 @contextmanager
@@ -69,4 +77,6 @@ def alerting(url: str, directory: Path, token: str) -> Iterator[str]:
         "--cluster.listen-address=",
     ]
     with running(command, LISTENING, directory) as started:
-        yield f"http://{started.said}"
+        address = f"http://{started.said}"
+        until(lambda: ready(address), "Alertmanager")
+        yield address

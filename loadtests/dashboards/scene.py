@@ -30,9 +30,6 @@ CROWD, JOINED = 24, 5
 """Callers who slow a model down, and the sentences of each of their texts: about 130 tokens, of 256 that the model takes."""
 BESIDE_RATE = 1.0
 """Requests a second of the other models beside the loop, which trains on the same cores."""
-OBSERVED = (
-    "monitor_cpu_share = 1             # observe every request, however busy the machine is\n"
-)
 TRAFFIC = {"canary": {"version": 2, "percent": 20}, "shadow": {"version": 3, "percent": 20}}
 
 Say = Callable[[str], None]
@@ -49,7 +46,7 @@ class Times(NamedTuple):
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[Service]:
     """The three models; of the pictures' there are three versions, of which the second is a canary and the third a shadow."""
-    settings = OBSERVED + story.SETTINGS.format(model=SERIES)
+    settings = story.SETTINGS.format(model=SERIES)
     async with running(",".join(RATES), REPOSITORY, folder, settings) as service:
         registry = Registry([REPOSITORY], service.registry)
         _, directory = registry.resolve(PICTURES)

@@ -26,7 +26,8 @@ AFTERWARDS_S = 8.0
 
 SETTINGS = """\
 drift_window = 100                # rows: small, so that the demonstration is short
-observe_rows_per_s = 1000         # observe every row
+observe_rows_per_s = 1000         # 100: observe every row,
+monitor_cpu_share = 1             # 0.01: however slow the machine is
 
 [models.{model}.retraining]
 automatic = true                  # drift with harm starts a training by itself

@@ -60,12 +60,13 @@ def load(client: httpx.Client, repository: Path) -> None:
         assert answer.status_code == status, answer.text
 
 
-def asker(client: httpx.Client, prometheus: str) -> Callable[[str], list[dict[str, Any]]]:
-    """A function that runs a dashboard's query, its variables filled in as Grafana does."""
+def asker(client: httpx.Client, prometheus: str) -> Callable[..., list[dict[str, Any]]]:
+    """A function that runs a dashboard's query as of now or another time, its variables filled in as Grafana does."""
 
-    def ask(query: str) -> list[dict[str, Any]]:
+    def ask(query: str, at: float | None = None) -> list[dict[str, Any]]:
         filled = query.replace("$__rate_interval", WINDOW).replace("$model", ".+")
-        answer = client.get(f"{prometheus}/api/v1/query", params={"query": filled})
+        asked = {"query": filled, "time": str(time.time() if at is None else at)}
+        answer = client.get(f"{prometheus}/api/v1/query", params=asked)
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]["result"]
 
@@ -121,9 +122,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         client.teach()
         client.until(client.began(), "succeeded")
         until(shown, "a rate of every model's answers and errors, a verdict and a label")
-        answers = {query: ask(query) for _, query, _ in targets()}
+        shown_at = time.time()  # all queries are about one moment, however long they take
+        answers = {query: ask(query, shown_at) for _, query, _ in targets()}
         with httpx.Client(base_url=prometheus, timeout=60) as asking:
-            asked = Prometheus(asking, Span(begun, time.time(), SCRAPE_S))
+            asked = Prometheus(asking, Span(begun, shown_at, SCRAPE_S))
             empty = {name: drawn(json.loads(encoded(name)), asked, str).empty for name in BOARDS}
     return Seen(answers, empty)
 

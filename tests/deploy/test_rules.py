@@ -185,8 +185,9 @@ def test_a_real_prometheus_comes_to_the_services_scores(tmp_path: Path):
     program("prometheus")
     repository = tmp_path / "repository"
     profiled.image(repository)
+    everything = {"observe_rows_per_s": "100000", "monitor_cpu_share": "1"}
     with (
-        serving(repository, tmp_path, drift_window="200") as service,
+        serving(repository, tmp_path, drift_window="200", **everything) as service,
         scraping(service.said, tmp_path) as prometheus,
         httpx.Client(base_url=service.said, timeout=60) as client,
     ):

@@ -119,8 +119,8 @@ def test_a_hidden_device_is_noticed():
 
 def test_the_service_says_what_it_runs_on(repository: Path, tmp_path: Path):
     with live.serving(repository, tmp_path, provider="cuda") as service:
-        for model in httpx.get(f"{service.said}/v1/models").json():
+        for model in httpx.get(f"{service.said}/v1/models", timeout=live.PATIENCE).json():
             (version,) = model["versions"]
             assert version["report"]["device"]["provider"] == "cuda"
-        metrics = httpx.get(f"{service.said}/metrics").text
+        metrics = httpx.get(f"{service.said}/metrics", timeout=live.PATIENCE).text
     assert 'inference_device_fallback{model="toy-text",version="1"} 0.0' in metrics

@@ -46,7 +46,7 @@ def test_a_process_that_left_its_group_and_its_parent_is_still_found_and_ended()
     tree = Tree(token)
     try:
         assert len(tree.alive()) == 1
-        assert tree.memory_mib() > 1
+        until(lambda: tree.memory_mib() > 1, "the memory of a Python")
     finally:
         tree.signal(signal.SIGKILL)
     until(lambda: not tree.alive(), "the end of the orphan")

@@ -1,5 +1,6 @@
 """The load test itself, run by Locust as people run it, against a live service of toys under the real models' names."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from live import PATIENCE, serving
 
 LOCUSTFILE = Path(__file__).parents[2] / "loadtests" / "locustfile.py"
 MODELS = ("fashion-cnn", "activity-lstm", "sentiment-transformer")
+LONGER = ("--run-time", "3s")
+"""Where everybody has to be answered, however busy the machine is."""
 
 
 class Run(NamedTuple):
@@ -59,7 +62,7 @@ def url(repository: Path) -> Iterator[str]:
 
 
 def test_every_model_is_loaded_and_nothing_fails(url: str, repository: Path) -> None:
-    run = locust(url, repository)
+    run = locust(url, repository, *LONGER)
     assert run.code == 0, run.log
     assert sum(entry["num_failures"] for entry in run.stats.values()) == 0
     assert {name for method, name in run.stats if method == "POST"} == set(MODELS)
@@ -73,9 +76,8 @@ def test_every_model_is_loaded_and_nothing_fails(url: str, repository: Path) -> 
 def test_tensors_are_loaded_beside_and_all_is_reported(
     url: str, repository: Path, tmp_path: Path
 ) -> None:
-    run = locust(
-        url, repository, "--api", "both", "--users", "12", "--report", str(tmp_path / "load")
-    )
+    asked = ("--api", "both", "--users", "12", "--report", str(tmp_path / "load"))
+    run = locust(url, repository, *LONGER, *asked)
     assert run.code == 0, run.log
     lines = {*MODELS, *(f"{model} (tensors)" for model in MODELS)}
     assert {name for method, name in run.stats if method == "POST"} == lines
@@ -93,7 +95,8 @@ def test_tensors_are_loaded_beside_and_all_is_reported(
 def test_every_threshold_that_does_not_hold_is_named_and_fails_the_run(
     url: str, repository: Path
 ) -> None:
-    run = locust(url, repository, *("--p50-ms", "0.001", "--p99-ms", "0.002", "--min-rps", "1e9"))
+    asked = ("--p50-ms", "0.001", "--p99-ms", "0.002", "--min-rps", "1e9")
+    run = locust(url, repository, *LONGER, *asked)
     assert run.code == 1
     for model in MODELS:
         assert f"{model}: p50 is " in run.log
@@ -106,7 +109,7 @@ def test_every_threshold_that_does_not_hold_is_named_and_fails_the_run(
 def test_model_that_is_not_served_gets_no_users(repository: Path, tmp_path: Path) -> None:
     toys.image(tmp_path / "served", "fashion-cnn")
     with serving(tmp_path / "served", tmp_path) as service:
-        run = locust(service.said, repository)
+        run = locust(service.said, repository, *LONGER)
     assert run.code == 0, run.log
     assert {name for _, name in run.stats} == {"fashion-cnn"}
     assert "activity-lstm is not served" in run.log
@@ -118,7 +121,7 @@ def test_answer_with_a_label_the_manifest_lacks_is_a_failure(url: str, tmp_path:
     manifest.write_text(manifest.read_text().replace('"dark"', '"dusk"'))
     for make, name in ((toys.series, MODELS[1]), (toys.text, MODELS[2])):
         make(tmp_path / "other", name)
-    run = locust(url, tmp_path / "other")
+    run = locust(url, tmp_path / "other", *LONGER)
     assert run.code == 1
     assert run.stats["POST", "fashion-cnn"]["num_failures"] > 0
     assert "'dark' is no label of the model" in run.log
@@ -173,11 +176,10 @@ def reply(handler: BaseHTTPRequestHandler, status: int, body: bytes, **headers: 
 
 def half_refused_a_quarter_failed() -> Callable[[BaseHTTPRequestHandler], None]:
     body = {"predictions": [{"label": "dark"}], "timings_ms": {"queue": 0, "compute": 0}}
-    asked = 0
+    numbers = itertools.count(1)
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        nonlocal asked
-        asked += 1
+        asked = next(numbers)
         if asked % 2:
             reply(handler, 503, b"{}", **{"Retry-After": "0"})
         elif asked % 4:
@@ -208,7 +210,7 @@ def test_as_many_may_fail_or_be_refused_as_is_said(repository: Path) -> None:
 
 def test_refused_user_waits_as_long_as_it_is_told(repository: Path) -> None:
     with stub(lambda handler: reply(handler, 503, b"{}", **{"Retry-After": "9"})) as address:
-        run = locust(address, repository)
+        run = locust(address, repository, *LONGER)
     assert run.stats["shed", "fashion-cnn"]["num_requests"] == 6  # one for each user
 
 
@@ -226,7 +228,7 @@ def test_mistaken_plan_ends_before_anything_is_sent(repository: Path) -> None:
 
 
 def test_the_file_alone_is_the_same_load_test(url: str, repository: Path) -> None:
-    run = locust(url, repository, program=["locust", "-f", str(LOCUSTFILE)])
+    run = locust(url, repository, *LONGER, program=["locust", "-f", str(LOCUSTFILE)])
     assert run.code == 0, run.log
     assert {name for method, name in run.stats if method == "POST"} == set(MODELS)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import live
 import numpy as np
 import pytest
 
@@ -172,7 +173,8 @@ def test_every_standin_runs_answers_both_forms_and_ends(kind: str, tmp_path: Pat
         process = measuring.front_end(server.tree, contender)
         assert process in server.tree.alive()
         for form, constant in CONSTANTS.items():
-            found = httpx.post(contender.url(job._replace(model=form)), content=b"x" * 3000)
+            url = contender.url(job._replace(model=form))
+            found = httpx.post(url, content=b"x" * 3000, timeout=live.PATIENCE)
             assert (found.status_code, found.content) == (200, constant.body)
     assert Tree(job.token).alive() == {}
 

@@ -78,7 +78,7 @@ class Service(contextlib.AbstractContextManager["Service"]):
 
 def told(alertmanager: str, name: str) -> float:
     """How many webhooks Alertmanager has sent, or how many of them failed."""
-    text = httpx.get(f"{alertmanager}/metrics").text
+    text = httpx.get(f"{alertmanager}/metrics", timeout=live.PATIENCE).text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
@@ -147,7 +147,7 @@ def test_an_alert_that_is_told_again_and_again_is_one_training(tmp_path: Path):
 
 
 def firing(alertmanager: str) -> set[str]:
-    found = httpx.get(f"{alertmanager}/api/v2/alerts").json()
+    found = httpx.get(f"{alertmanager}/api/v2/alerts", timeout=live.PATIENCE).json()
     return {one["labels"]["alertname"] for one in found}
 
 

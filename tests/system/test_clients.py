@@ -143,9 +143,7 @@ def run(
 def test_perf_analyzer_measures_over_grpc(
     program: live.Program, perf_analyzer: tuple[Path, dict[str, str]]
 ):
-    found = re.search(r"gRPC\D+(?:[\d.]+:)?(\d+)", program.output.read_text())
-    assert found
-    done = run(perf_analyzer, "-u", f"127.0.0.1:{found[1]}", "-i", "grpc")
+    done = run(perf_analyzer, "-u", live.grpc_address(program), "-i", "grpc")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.findall(r"Request count: (\d+)", done.stdout) == ["50"], done.stdout
 
@@ -169,7 +167,8 @@ def test_the_servers_counts_are_the_clients(
     service: str, perf_analyzer: tuple[Path, dict[str, str]], tmp_path: Path
 ):
     def counted() -> int:
-        told = httpx.get(f"{service}/v2/models/toy-image/stats").json()["model_stats"][0]
+        answer = httpx.get(f"{service}/v2/models/toy-image/stats", timeout=live.PATIENCE)
+        told = answer.json()["model_stats"][0]
         return int(told["inference_stats"]["success"]["count"])
 
     before = counted()

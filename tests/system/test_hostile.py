@@ -74,7 +74,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def unharmed(service: Service) -> Iterator[None]:
     """After each test every model answers, by the same processes, which have not grown."""
     yield
-    with httpx.Client(base_url=service.url, timeout=30) as client:
+    with httpx.Client(base_url=service.url, timeout=live.PATIENCE) as client:
         assert client.get("/v2/health/live").json() == {"live": True}
         answer = client.post(INFER, json=asked([1.0, 2.0, 3.0]))
         assert answer.json()["outputs"][0]["data"] == [16.5, 21.5]
@@ -177,7 +177,7 @@ async def test_no_name_leads_anywhere(service: Service, case: str):
         reply = await refused(service, sent)
         assert b"root:" not in reply.body
         assert "x-injected" not in reply.headers
-    listed = httpx.get(f"{service.url}/v2/models").json()["models"]
+    listed = httpx.get(f"{service.url}/v2/models", timeout=live.PATIENCE).json()["models"]
     assert "secret" not in listed
 
 

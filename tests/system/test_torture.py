@@ -9,7 +9,7 @@ import uvloop
 from loadtests.torture import probes
 from loadtests.torture.errors import Skipped
 from loadtests.torture.found import Found, violations
-from loadtests.torture.scenarios import FAULTS, soak
+from loadtests.torture.scenarios import FAULTS, ending, soak
 from loadtests.torture.trial import Options
 
 pytestmark = pytest.mark.system
@@ -21,8 +21,9 @@ TRUTH_S = 5.0
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a busy machine takes for a probe decides nothing here."""
+    """What a busy machine takes for a probe, or to hear a signal, decides nothing here."""
     monkeypatch.setattr(probes, "WITHIN_S", 30.0)
+    monkeypatch.setattr(ending, "TRUTH_S", TRUTH_S)
 
 
 def held(found: Found) -> None:

@@ -40,7 +40,7 @@ def test_prometheus_keeps_the_traces_and_answers_tritons_queries(
 
             def answered(query: str) -> list[dict]:
                 assert client.post(PREDICT, json={"text": "good"}).status_code == 200
-                found = httpx.get(f"{url}/api/v1/query", params={"query": query}).json()
+                found = client.get(f"{url}/api/v1/query", params={"query": query}).json()
                 assert found["status"] == "success", found
                 return [one for one in found["data"]["result"] if one["value"][1] != "NaN"]
 
@@ -55,7 +55,7 @@ def test_prometheus_keeps_the_traces_and_answers_tritons_queries(
                     "start": str(now - 600),
                     "end": str(now + 1),
                 }
-                found = httpx.get(f"{url}/api/v1/query_exemplars", params=asked).json()["data"]
+                found = client.get(f"{url}/api/v1/query_exemplars", params=asked).json()["data"]
                 return {e["labels"]["trace_id"] for one in found for e in one["exemplars"]}
 
             traces = live.until(shown, "a trace beside a histogram")

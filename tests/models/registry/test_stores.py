@@ -91,7 +91,7 @@ def test_a_stamp_changes_with_the_file_and_only_with_it(store: Store, tmp_path: 
     first = store.find()["m/1/a"]
     assert store.find()["m/1/a"] == first
     source = tmp_path / "source"
-    source.write_bytes(b"two")
+    source.write_bytes(b"three")
     store.upload("m/1/a", source)
     assert store.find()["m/1/a"] != first
 
