@@ -37,8 +37,9 @@ http {{
     scgi_temp_path {folder}/unused-3;
     client_max_body_size 16m;
     upstream evergreen {{
-        server 127.0.0.1:{ports[0]} max_fails=1 fail_timeout=1s;
-        server 127.0.0.1:{ports[1]} max_fails=1 fail_timeout=1s;
+        # One that has ended refuses at once: nobody has to be left out for a while.
+        server 127.0.0.1:{ports[0]} max_fails=0;
+        server 127.0.0.1:{ports[1]} max_fails=0;
         keepalive 32;
     }}
     server {{
