@@ -45,3 +45,11 @@ def open_registry(seed: Path, overlay: Path | str, tmp_path: Path) -> Callable[.
 @pytest.fixture
 def registry(open_registry: Callable[..., Registry]) -> Registry:
     return open_registry()
+
+
+@pytest.fixture
+def grown(registry: Registry, made: Path) -> Registry:
+    """Versions 1 (seed, champion), 2 and 3."""
+    registry.publish(made, who="anna")
+    registry.publish(made, who="anna")
+    return registry
